@@ -1,0 +1,76 @@
+"""The shape of a decoder: enough to compute work and memory without weights."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+
+
+class Rope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rotary embedding: base, and how it was stretched beyond its first training context.
+
+    ``low``, ``high`` and ``original_context`` belong to the ``llama3`` scaling of Llama 3.1 and 3.2.
+    """
+
+    theta: float
+    scaling: Literal["none", "linear", "llama3"] = "none"
+    factor: float = 1.0
+    low: float = 1.0
+    high: float = 4.0
+    original_context: int = 8192
+
+
+class Experts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Mixture of experts: how many, how many work on one token, and the width of each."""
+
+    count: int
+    active: int
+    ffn: int
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A decoder-only transformer.
+
+    Attributes:
+        family: a row of ``paceline.compile.families``.
+        ffn: width of the gated feed-forward block.
+        context: tokens that the model was trained to see.
+        rope: rotary embedding of layers that see everything.
+        local_rope: that of the layers in ``sliding_layers``; None means the same.
+        sliding_window: tokens that a sliding layer sees, its own included; 0 where there are no such layers.
+        tied: the head is the embedding.
+        qkv_bias: biases on the q, k and v projections.
+        qk_norm: RMS norm on each head of q and k.
+        post_norms: further norms after attention and after the feed-forward block (Gemma 3).
+        activation: of the gate.
+        embedding_scale: factor on embedded tokens (Gemma: sqrt(hidden)).
+        attention_scale: factor on scores; 0 means 1/sqrt(head_size).
+    """
+
+    schema: int = SCHEMA
+    name: str
+    family: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    ffn: int
+    vocabulary: int
+    context: int
+    norm_epsilon: float
+    rope: Rope
+    local_rope: Rope | None = None
+    sliding_window: int = 0
+    sliding_layers: tuple[int, ...] = ()
+    tied: bool = False
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    post_norms: bool = False
+    activation: Literal["silu", "gelu_tanh"] = "silu"
+    embedding_scale: float = 1.0
+    attention_scale: float = 0.0
+    experts: Experts | None = None

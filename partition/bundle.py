@@ -1,0 +1,120 @@
+"""A bundle: what was compiled for one SoC, on disk and as a value.
+
+    bundle.json             this value: versions, SoC, models, checksum of every file
+    <role>.<precision>.irpa            weights, shared by all units
+    <role>.<precision>.<unit>.vmfb     one program a unit; exports step_<width> for each width
+    tokenizer.json, chat_template.jinja
+    profile.json, acceptance.json, plan.json    written later, not under checksum
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from paceline.costmodel import ModelSpec, Role
+from paceline.errors import BundleError
+from paceline.files import FileEntry, describe, read_json
+from paceline.targets import Soc
+
+SCHEMA = 1
+MANIFEST = "bundle.json"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A program that could not be compiled: the sentence to show, and the command that repeats it."""
+
+    role: Role
+    precision: str
+    unit: str
+    reason: str
+    command: str = ""
+
+
+class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One model of a bundle: ``programs`` maps a unit's name to its .vmfb, ``weights`` is the .irpa.
+
+    ``weights_bytes`` is what the parameters occupy; ``same_as_target`` marks a drafter that is the target itself
+    at another precision.
+    """
+
+    role: Role
+    spec: ModelSpec
+    precision: str
+    weights: str
+    weights_bytes: int
+    programs: dict[str, str]
+    same_as_target: bool = False
+
+
+class TokenIds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Special ids of the tokenizer: which token starts a text (if any), and which ones end it."""
+
+    bos: int | None = None
+    add_bos: bool = False
+    eos: tuple[int, ...] = ()
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything about a bundle but its bytes.
+
+    ``context`` is the capacity of the caches in tokens, ``widths`` the tokens per call that every program exports,
+    ascending, 1 first. ``versions`` names what made it (paceline, iree, torch).
+    """
+
+    schema: int = SCHEMA
+    name: str
+    soc: Soc
+    context: int
+    widths: tuple[int, ...]
+    models: tuple[BundledModel, ...]
+    tokens: TokenIds
+    versions: dict[str, str]
+    failures: tuple[Failure, ...] = ()
+    files: dict[str, FileEntry]
+
+    @property
+    def target(self) -> BundledModel:
+        return next(model for model in self.models if model.role == "target")
+
+    @property
+    def drafter(self) -> BundledModel | None:
+        return next((model for model in self.models if model.role == "drafter"), None)
+
+    @property
+    def digest(self) -> str:
+        """Identity of programs and weights; a profile or plan of another digest does not apply."""
+        lines = sorted(f"{name} {entry.sha256}" for name, entry in self.files.items())
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def read_bundle(folder: Path, *, checksums: bool = False) -> Bundle:
+    """Read and check a bundle's manifest and the presence and size of its files; with ``checksums`` also every byte.
+
+    Raises:
+        BundleError: no bundle there, another schema, or a file that is missing, cut or changed; names the file.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}; make one with 'paceline compile'")
+    bundle = read_json(folder / MANIFEST, Bundle, error=BundleError)
+    if bundle.schema != SCHEMA:
+        raise BundleError(f"{folder} has schema {bundle.schema}, expected {SCHEMA}; compile it again")
+    if {model.role for model in bundle.models} - {"drafter"} != {"target"} or len(bundle.models) > 2:
+        raise BundleError(f"{folder / MANIFEST} names no target or too many models; compile it again")
+    for name, entry in bundle.files.items():
+        _check(folder, name, entry, checksums)
+    return bundle
+
+
+def _check(folder: Path, name: str, entry: FileEntry, checksums: bool) -> None:
+    path = folder / name
+    if Path(name).name != name:
+        raise BundleError(f"{folder / MANIFEST} names {name!r}, which is not a plain file name")
+    if not path.is_file():
+        raise BundleError(f"{path} is missing from the bundle; compile it again or copy it anew")
+    if (found := path.stat().st_size) != entry.bytes:
+        raise BundleError(f"{path} has {found} bytes, expected {entry.bytes}: it was cut or changed; compile it again")
+    if checksums and describe(path) != entry:
+        raise BundleError(f"{path} was changed: its checksum is not the one in {MANIFEST}; compile it again")

@@ -1,0 +1,67 @@
+"""A plan: which model runs where, how far ahead it drafts, what that should cost, and what was turned down."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+
+
+class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Units by name; ``drafter`` is None when nothing drafts, ``ngram`` for prompt lookup on the host."""
+
+    target: str
+    drafter: str | None = None
+
+    def __str__(self) -> str:
+        return f"target={self.target}" + (f",drafter={self.drafter}" if self.drafter else "")
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a choice should cost.
+
+    ``speedup`` is S over the same mapping without speculation (the paper's baseline), ``speedup_over_best`` over the
+    best plain decoding that the SoC can do. ``draft``, ``verify`` and ``host`` are seconds of one round.
+    """
+
+    seconds_per_token: float
+    tokens_per_round: float
+    round_seconds: float
+    draft: float
+    verify: float
+    host: float
+    speedup: float
+    speedup_over_best: float
+    source: Literal["profile", "roofline"]
+
+
+class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A choice that lost, or could not be made; ``estimate`` is None in the second case."""
+
+    mapping: Mapping
+    draft_length: int
+    reason: str
+    estimate: Estimate | None = None
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The chosen configuration. ``draft_length`` 0 means: do not speculate.
+
+    ``bundle`` is the digest that the plan was made for; ``alpha`` the acceptance it assumed and ``alpha_source``
+    whether that was measured here or taken as a default.
+    """
+
+    schema: int = SCHEMA
+    bundle: str
+    soc: str
+    mapping: Mapping
+    draft_length: int
+    precision: dict[str, str]
+    cores: dict[str, int]
+    context: int
+    alpha: float
+    alpha_source: str
+    estimate: Estimate
+    rejected: tuple[Alternative, ...] = ()

@@ -1,0 +1,100 @@
+"""Everything paceline raises on purpose.
+
+PacelineError                 exit code 1
+├── UsageError                exit code 2: the command line or an argument is off
+│   └── UnknownSoc            no SoC file of that name
+├── CheckpointError           a checkpoint that cannot be imported
+│   └── UnknownArchitecture   a model family that paceline does not have
+├── PackageError              a model package that is no package, or is damaged
+├── BundleError               a bundle that is no bundle, or is damaged
+├── PairError                 drafter and target do not fit together
+├── CompileFailed             a compiler refused; keeps tool, flags, first diagnostic, command
+├── DeviceUnavailable         a device or driver that is not here
+├── ProfileError              a profile that is missing, or from another machine or bundle
+├── PlanError                 nothing feasible, or a plan that does not fit the bundle
+├── PromptError               a prompt that cannot be run (empty, longer than the context)
+└── OutputError               a place that cannot be written, or a full disk
+
+Each message is one sentence or two: what was found, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+
+
+class PacelineError(Exception):
+    """Base of all; ``exit_code`` is what the CLI returns."""
+
+    exit_code = 1
+
+
+class UsageError(PacelineError):
+    """An argument that cannot mean anything."""
+
+    exit_code = 2
+
+
+class UnknownSoc(UsageError):
+    """A SoC name without a file."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown SoC {name!r}; known: {', '.join(known)} (or the path of a TOML file)")
+
+
+class CheckpointError(PacelineError):
+    """A checkpoint that cannot be imported."""
+
+
+class UnknownArchitecture(CheckpointError):
+    """A model family that has no row in the table of families."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown architecture {name!r}; paceline knows {', '.join(known)}")
+
+
+class PackageError(PacelineError):
+    """A model package that is missing, damaged or of another version."""
+
+
+class BundleError(PacelineError):
+    """A bundle that is missing, damaged or of another version."""
+
+
+class PairError(PacelineError):
+    """A drafter and a target that cannot work together."""
+
+
+class CompileFailed(PacelineError):
+    """A compiler refused.
+
+    Attributes:
+        tool: the program that failed.
+        diagnostic: its first error line, or its exit code where it printed none.
+        command: the argument list that repeats the failure.
+    """
+
+    def __init__(self, *, tool: str, diagnostic: str, command: Sequence[str]) -> None:
+        self.tool, self.diagnostic, self.command = tool, diagnostic, tuple(command)
+        super().__init__(f"{tool} failed: {diagnostic}\nrepeat it with: {shlex.join(self.command)}")
+
+
+class DeviceUnavailable(PacelineError):
+    """A processing unit or driver that this machine does not have."""
+
+
+class ProfileError(PacelineError):
+    """A profile that is missing, or that speaks of another machine or bundle."""
+
+
+class PlanError(PacelineError):
+    """No feasible plan, or a plan that does not fit the bundle."""
+
+
+class PromptError(PacelineError):
+    """A prompt that cannot be run."""
+
+
+class OutputError(PacelineError):
+    """A place that cannot be written."""

@@ -1,0 +1,119 @@
+"""Files that are either whole or absent: atomic writes, typed JSON, checksums."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from paceline.errors import OutputError, PacelineError
+
+T = TypeVar("T")
+_BLOCK = 1 << 20
+
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Size in bytes and SHA-256 of one file."""
+
+    bytes: int
+    sha256: str
+
+
+def describe(path: Path) -> FileEntry:
+    """Size and checksum of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return FileEntry(bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals about ``path`` into one sentence.
+
+    Raises:
+        OutputError: the disk is full, or the place cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OutputError(f"the disk is full: {path} was not written; free some room and run it again") from error
+        reason = error.strerror or str(error)
+        raise OutputError(f"cannot write {path}: {reason}") from error
+
+
+@contextmanager
+def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` and rename it to ``path`` when the body ends well.
+
+    With ``replace`` an existing folder is exchanged at the end; without it, one that holds anything is refused.
+
+    Raises:
+        OutputError: ``path`` is taken, cannot be written, or the disk is full.
+    """
+    if path.exists() and not replace and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path} exists already; choose another output or remove it")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        with writing(path):
+            yield scratch
+            scratch.chmod(0o755)
+            _exchange(scratch, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _exchange(scratch: Path, path: Path) -> None:
+    if not path.exists():
+        scratch.rename(path)
+        return
+    old = scratch.with_name(scratch.name + "-old")
+    path.rename(old)
+    scratch.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file by renaming a finished one.
+
+    Raises:
+        OutputError: the place cannot be written, or the disk is full.
+    """
+    with writing(path):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def read_json(path: Path, kind: type[T], *, error: Callable[[str], PacelineError]) -> T:
+    """Read a JSON file as ``kind``; ``error`` builds what is raised when it is absent or does not fit."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise error(f"{path} is missing") from None
+    except OSError as reason:
+        raise error(f"cannot read {path}: {reason.strerror}") from reason
+    except (msgspec.DecodeError, UnicodeDecodeError) as reason:
+        raise error(f"{path} is not a valid {kind.__name__}: {reason}") from reason

@@ -1,0 +1,11 @@
+"""Facts about SoCs, with units and sources.
+
+Example:
+    >>> from paceline.targets import known_socs, load_soc
+    >>> load_soc("imx95").unit("gpu").vulkan_target
+    'mali-g310'
+"""
+
+from paceline.targets.soc import Dtype, Figure, ProcessingUnit, Soc
+
+__all__ = ["Dtype", "Figure", "ProcessingUnit", "Soc"]
