@@ -1,0 +1,83 @@
+"""The ``paceline`` command: a table of pages, and one place that turns errors into sentences and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from paceline import __version__
+from paceline.errors import PacelineError
+
+COMMANDS = ("doctor", "targets", "import", "compile", "profile", "plan", "run", "bench")
+INTERRUPTED = 130
+_PYTHON_WORDS = ("import", "compile")
+
+app = typer.Typer(
+    name="paceline",
+    help="Compile a drafter and a target for an edge SoC, plan, and decode losslessly.",
+    epilog="The way a model travels: import, compile, profile, plan, run.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"paceline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
+
+def guarded(page: Callable[..., None]) -> Callable[..., None]:
+    """Run a page; a PacelineError becomes one sentence on stderr and its exit code, Ctrl-C exit code 130."""
+
+    @functools.wraps(page)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            page(*args, **options)
+        except PacelineError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+    return run
+
+
+def _register() -> None:
+    for name in COMMANDS:
+        module_name = f"paceline.commands.{name}_" if name in _PYTHON_WORDS else f"paceline.commands.{name}"
+        if importlib.util.find_spec(module_name) is None:
+            continue
+        module = importlib.import_module(module_name)
+        app.command(name, epilog="\b\n" + module.EPILOG)(guarded(module.page))
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of the ``paceline`` command."""
+    signal.signal(signal.SIGTERM, _terminated)
+    _register()
+    app()
