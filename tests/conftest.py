@@ -1,0 +1,176 @@
+"""Tiny seeded checkpoints and packages, made once a session."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+VOCABULARY = 320
+SPECIALS = ("<|bos|>", "<|eos|>", "<|pad|>", "<|turn|>")
+CHAT_TEMPLATE = (
+    "{{ '<|bos|>' }}{% for message in messages %}{{ '<|turn|>' + message['role'] + '\\n' + message['content'] }}"
+    "{{ '<|eos|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|turn|>assistant\\n' }}{% endif %}"
+)
+_BASE: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 2,
+    "tie_word_embeddings": False,
+}
+_LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+# Name of the transformers configuration class, and what differs from _BASE.
+_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaConfig", {}),
+    "llama3": ("LlamaConfig", {"rope_parameters": _LLAMA3_ROPE, "tie_word_embeddings": True}),
+    "mistral": ("MistralConfig", {"sliding_window": None}),
+    "qwen2": ("Qwen2Config", {}),
+    "qwen3": ("Qwen3Config", {"head_dim": 32}),
+    "gemma3": (
+        "Gemma3TextConfig",
+        {
+            "head_dim": 32,
+            "query_pre_attn_scalar": 24,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 100000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+            "tie_word_embeddings": True,
+        },
+    ),
+}
+
+
+class TinyCheckpoint(Protocol):
+    """Makes (or finds) a Hugging Face folder of 2 layers with seeded random weights.
+
+    ``family`` is one of llama, llama3 (rope scaling, tied), mistral, qwen2, qwen3, gemma3; ``overrides`` are fields
+    of the transformers configuration.
+    """
+
+    def __call__(self, family: str, *, seed: int = 0, **overrides: Any) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tokenizer.json (byte-level BPE, at most 320 tokens) and tokenizer_config.json."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIALS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_sentences(), trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": SPECIALS[0],
+        "eos_token": SPECIALS[1],
+        "pad_token": SPECIALS[2],
+        "add_bos_token": False,
+        "chat_template": CHAT_TEMPLATE,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 256,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Path) -> TinyCheckpoint:
+    """The factory of tiny checkpoints; equal arguments give the same folder."""
+
+    @functools.cache
+    def made(family: str, seed: int, overrides: str) -> Path:
+        folder = tmp_path_factory.mktemp(f"{family}-{seed}-")
+        _save_model(folder, family, seed, json.loads(overrides))
+        for file in tiny_tokenizer.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        return folder
+
+    def make(family: str, *, seed: int = 0, **overrides: Any) -> Path:
+        return made(family, seed, json.dumps(overrides, sort_keys=True))
+
+    return make
+
+
+def _save_model(folder: Path, family: str, seed: int, overrides: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    kind, differences = _FAMILIES[family]
+    config = getattr(transformers, kind)(**{**_BASE, **differences, **overrides})
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(_random_weight(name, tuple(weight.shape), source, gemma="gemma" in family))
+    model.save_pretrained(folder)
+
+
+def _random_weight(name: str, shape: tuple[int, ...], source: Any, *, gemma: bool) -> Any:
+    # Logits of a standard deviation of several units, so that an argmax does not hang on a rounding; Gemma scales
+    # its tied embedding up and its norms have 1 added, hence a small embedding and a large last norm.
+    import torch
+
+    noise = torch.randn(shape, generator=source)
+    if name == "model.norm.weight" and gemma:
+        return 0.2 * noise + 7.0
+    if "norm" in name:
+        return 0.2 * noise + (0.0 if gemma else 1.0)
+    if name.endswith("bias"):
+        return 0.3 * noise
+    if "embed" in name:
+        return noise * (0.06 if gemma else 1.0)
+    return noise * ((4.0 if "lm_head" in name else 1.5) / shape[-1] ** 0.5)
+
+
+def _sentences() -> list[str]:
+    source = random.Random(0)
+    words = "the a rider drafts behind another in pace line wind target draft token accept step take turn front".split()
+    return [" ".join(source.choices(words, k=12)) + "." for _ in range(200)]
+
+
+@pytest.fixture(scope="session")
+def tiny_package(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: TinyCheckpoint) -> Callable[..., Path]:
+    """The factory of tiny model packages: takes what ``tiny_checkpoint`` takes."""
+    from paceline.compile.import_model import import_model
+
+    @functools.cache
+    def made(checkpoint: Path) -> Path:
+        package = tmp_path_factory.mktemp("packages") / checkpoint.name
+        import_model(str(checkpoint), package)
+        return package
+
+    def make(family: str, *, seed: int = 0, **overrides: Any) -> Path:
+        return made(tiny_checkpoint(family, seed=seed, **overrides))
+
+    return make
