@@ -6,6 +6,8 @@ Example:
     'mali-g310'
 """
 
+from paceline.targets.host import detect_host
+from paceline.targets.loader import known_socs, load_soc
 from paceline.targets.soc import Dtype, Figure, ProcessingUnit, Soc
 
-__all__ = ["Dtype", "Figure", "ProcessingUnit", "Soc"]
+__all__ = ["Dtype", "Figure", "ProcessingUnit", "Soc", "detect_host", "known_socs", "load_soc"]
