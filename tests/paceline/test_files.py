@@ -1,0 +1,88 @@
+"""Files are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from paceline.errors import BundleError, OutputError
+from paceline.files import FileEntry, describe, new_folder, read_json, write_bytes, write_json, writing
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    number: int
+
+
+def test_a_folder_appears_only_when_its_body_ends(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "out") as scratch:
+        (scratch / "a").write_text("1")
+        assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / "a").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_folder_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), new_folder(tmp_path / "out") as scratch:
+        (scratch / "a").write_text("1")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_keeps_the_old_folder_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("1")
+    with pytest.raises(KeyboardInterrupt), new_folder(out, replace=True):
+        raise KeyboardInterrupt
+    assert (out / "old").exists()
+    with new_folder(out, replace=True) as scratch:
+        (scratch / "new").write_text("2")
+    assert [p.name for p in out.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_taken_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"), new_folder(tmp_path):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_unwritable_place_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"), new_folder(tmp_path / "file" / "out"):
+        pass
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="the disk is full"), writing(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a", b"old")
+    write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    with pytest.raises(BundleError, match="is missing"):
+        read_json(path, Value, error=BundleError)
+    write_json(path, Value(number=3))
+    assert read_json(path, Value, error=BundleError) == Value(number=3)
+    for bad in (b"{", b'{"number": "x"}', b'{"number": 1, "more": 2}', b"\xff\xfe"):
+        path.write_bytes(bad)
+        with pytest.raises(BundleError, match="not a valid Value"):
+            read_json(path, Value, error=BundleError)
+
+
+def test_a_checksum_is_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert describe(tmp_path / "a") == FileEntry(bytes=3, sha256=expected)
