@@ -2,12 +2,66 @@
 
 Example:
     >>> from paceline.costmodel import expected_tokens
-    >>> expected_tokens(alpha=0.8, draft_length=3)
+    >>> round(expected_tokens(alpha=0.8, draft_length=3), 3)
     2.952
 """
 
-from paceline.costmodel.acceptance import Acceptance
+from paceline.costmodel.acceptance import (
+    Acceptance,
+    AcceptanceFile,
+    check_alpha,
+    count_rounds,
+    expected_tokens,
+    independent,
+    merge,
+)
+from paceline.costmodel.memory import Footprint, cache_bytes, footprint, matrix_bytes, parameters, weights_bytes
 from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
-from paceline.costmodel.profile import Machine, Measurement, Profile, Role
+from paceline.costmodel.profile import Machine, Measurement, Profile, Role, read_profile
+from paceline.costmodel.roofline import RooflineEstimate, roofline
+from paceline.costmodel.speculation import (
+    Round,
+    break_even_alpha,
+    can_gain,
+    paper_speedup,
+    plain_round,
+    speculative_round,
+)
+from paceline.costmodel.work import Work, attention, forward, layer, matmul
 
-__all__ = ["Acceptance", "Experts", "Machine", "Measurement", "ModelSpec", "Profile", "Role", "Rope"]
+__all__ = [
+    "Acceptance",
+    "AcceptanceFile",
+    "Experts",
+    "Footprint",
+    "Machine",
+    "Measurement",
+    "ModelSpec",
+    "Profile",
+    "Role",
+    "RooflineEstimate",
+    "Rope",
+    "Round",
+    "Work",
+    "attention",
+    "break_even_alpha",
+    "cache_bytes",
+    "can_gain",
+    "check_alpha",
+    "count_rounds",
+    "expected_tokens",
+    "footprint",
+    "forward",
+    "independent",
+    "layer",
+    "matmul",
+    "matrix_bytes",
+    "merge",
+    "paper_speedup",
+    "parameters",
+    "plain_round",
+    "read_profile",
+    "roofline",
+    "speculative_round",
+    "weights_bytes",
+]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
 import msgspec
+
+from paceline.errors import ProfileError, UsageError
 
 SCHEMA = 1
 
@@ -11,7 +16,8 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Histogram of accepted lengths.
 
     ``counts[g][k]`` is how many rounds that drafted ``g`` tokens kept exactly ``k`` of them
-    (``counts[g]`` has ``g + 1`` entries). alpha and Omega are derived here and nowhere else.
+    (``counts[g]`` has ``g + 1`` entries; ``g`` is 0 where the drafter had nothing to propose, as prompt lookup without
+    a match). alpha and Omega are derived here and nowhere else.
     """
 
     schema: int = SCHEMA
@@ -19,3 +25,150 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     drafter: str = ""
     target: str = ""
     counts: dict[int, tuple[int, ...]] = {}
+
+    def __post_init__(self) -> None:
+        for drafted, row in self.counts.items():
+            if drafted < 0 or len(row) != drafted + 1 or min(row) < 0:
+                raise ValueError(f"counts[{drafted}] must have {drafted + 1} entries of 0 or more, found {row}")
+
+    @property
+    def rounds(self) -> int:
+        """Rounds seen, those without a draft included."""
+        return sum(map(sum, self.counts.values()))
+
+    @property
+    def drafted_rounds(self) -> int:
+        """Rounds in which the drafter proposed at least one token."""
+        return sum(sum(row) for drafted, row in self.counts.items() if drafted)
+
+    @property
+    def drafted(self) -> int:
+        """Tokens proposed."""
+        return sum(drafted * sum(row) for drafted, row in self.counts.items())
+
+    @property
+    def accepted(self) -> int:
+        """Drafted tokens that the target kept."""
+        return sum(kept * rounds for row in self.counts.values() for kept, rounds in enumerate(row))
+
+    @property
+    def rejections(self) -> int:
+        """Rounds that ended at a rejected draft; at most one a round is ever seen, what follows it is not judged."""
+        return sum(sum(row[:-1]) for row in self.counts.values())
+
+    @property
+    def coverage(self) -> float:
+        """Share of rounds in which there was a draft; 1 where no round was seen."""
+        return self.drafted_rounds / self.rounds if self.rounds else 1.0
+
+    @property
+    def alpha(self) -> float | None:
+        """Chance that one draft is kept, None before any was judged.
+
+        The maximum of the likelihood if drafts are independent: accepted / (accepted + rejections seen). The plain
+        ratio accepted / drafted would count drafts behind a rejection, which nobody judged, as rejected.
+        """
+        judged = self.accepted + self.rejections
+        return self.accepted / judged if judged else None
+
+    def probabilities(self, draft_length: int) -> tuple[float, ...]:
+        """P(first k drafts accepted) for k = 1..draft_length in a round that has a draft.
+
+        A product of P(draft k is kept, given that k - 1 were), each a share of the rounds that came so far; where no
+        round did, alpha stands in.
+
+        Raises:
+            ProfileError: no draft was ever judged.
+        """
+        if (alpha := self.alpha) is None:
+            raise ProfileError(f"the acceptance of task {self.task!r} holds no draft; run 'paceline profile' again")
+        chain: list[float] = []
+        for k in range(1, draft_length + 1):
+            kept = sum(sum(row[k:]) for row in self.counts.values())
+            judged = sum(sum(row[k - 1 :]) for drafted, row in self.counts.items() if drafted >= k)
+            chain.append((chain[-1] if chain else 1.0) * (kept / judged if judged else alpha))
+        return tuple(chain)
+
+    def expected_tokens(self, draft_length: int) -> float:
+        """Omega(gamma): expected tokens of a round, those without a draft included."""
+        return 1.0 + self.coverage * sum(self.probabilities(draft_length))
+
+
+def check_alpha(alpha: float) -> float:
+    """Return ``alpha``.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if not 0.0 <= alpha <= 1.0:
+        raise UsageError(f"alpha is {alpha}; it is the share of drafts that the target keeps, between 0 and 1")
+    return alpha
+
+
+def check_draft_length(draft_length: int) -> int:
+    """Return ``draft_length``.
+
+    Raises:
+        UsageError: it is negative.
+    """
+    if draft_length < 0:
+        raise UsageError(f"the draft length is {draft_length}; it is a number of tokens, 0 (no speculation) or more")
+    return draft_length
+
+
+def independent(alpha: float, draft_length: int) -> tuple[float, ...]:
+    """P(first k drafts accepted) = alpha^k for k = 1..draft_length.
+
+    Raises:
+        UsageError: alpha is not between 0 and 1, or the length is negative.
+    """
+    check_alpha(alpha)
+    return tuple(alpha**k for k in range(1, check_draft_length(draft_length) + 1))
+
+
+def expected_tokens(alpha: float, draft_length: int) -> float:
+    """Omega(gamma, alpha) = (1 - alpha^(gamma+1)) / (1 - alpha), and gamma + 1 at alpha = 1.
+
+    Summed, not divided: the quotient loses its digits as alpha nears 1.
+
+    Raises:
+        UsageError: alpha is not between 0 and 1, or the length is negative.
+    """
+    return 1.0 + sum(independent(alpha, draft_length))
+
+
+def count_rounds(rounds: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
+    """Histogram of (drafted, accepted) pairs, as ``Acceptance.counts`` holds it."""
+    pairs = Counter(rounds)
+    lengths = sorted({drafted for drafted, _ in pairs})
+    return {drafted: tuple(pairs[drafted, kept] for kept in range(drafted + 1)) for drafted in lengths}
+
+
+def merge(parts: Sequence[Acceptance], *, task: str = "all") -> Acceptance:
+    """Add histograms of one drafter and one target.
+
+    Raises:
+        ProfileError: none given, or they speak of different pairs.
+    """
+    pairs = {(part.drafter, part.target) for part in parts}
+    if len(pairs) != 1:
+        raise ProfileError(f"cannot add acceptances of {len(pairs)} pairs of models; measure one pair at a time")
+    ((drafter, target),) = pairs
+    lengths = sorted({drafted for part in parts for drafted in part.counts})
+    rows = {drafted: [part.counts[drafted] for part in parts if drafted in part.counts] for drafted in lengths}
+    counts = {drafted: tuple(map(sum, zip(*group, strict=True))) for drafted, group in rows.items()}
+    return Acceptance(task=task, drafter=drafter, target=target, counts=counts)
+
+
+class AcceptanceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``acceptance.json``: a histogram for each task and drafter, measured with the artifacts of digest ``bundle``."""
+
+    schema: int = SCHEMA
+    bundle: str
+    histograms: tuple[Acceptance, ...] = ()
+
+    def of(self, drafter: str) -> Acceptance | None:
+        """All tasks of one drafter (a precision, or ``ngram``) added up; None where it judged no draft."""
+        parts = [part for part in self.histograms if part.drafter == drafter]
+        total = merge(parts) if parts else None
+        return total if total is not None and total.alpha is not None else None

@@ -1,0 +1,85 @@
+"""Bytes that a model occupies: weights, caches, logits and program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paceline.costmodel.model_spec import ModelSpec
+from paceline.targets import Dtype
+
+_F32 = 4
+_INT4_GROUP = 32  # columns that share one f16 scale; the others have one f32 scale a row or none
+_ELEMENT = {"f32": 4.0, "f16": 2.0, "int8": 1.0, "int4": 0.5}
+
+
+def matrix_bytes(rows: int, columns: int, precision: Dtype) -> int:
+    """Bytes of one weight matrix [rows, columns], its scales included."""
+    scales = {"int8": rows * _F32, "int4": rows * -(-columns // _INT4_GROUP) * 2}
+    return int(rows * columns * _ELEMENT[precision]) + scales.get(precision, 0)
+
+
+def layer_matrices(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
+    """[out, in] of every weight matrix outside the feed-forward block of one layer: q, k, v, o."""
+    q, kv = spec.heads * spec.head_size, spec.kv_heads * spec.head_size
+    return ((q, spec.hidden), (kv, spec.hidden), (kv, spec.hidden), (spec.hidden, q))
+
+
+def ffn_matrices(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
+    """[out, in] of gate, up and down of one feed-forward block (of one expert, where there are experts)."""
+    ffn = spec.experts.ffn if spec.experts else spec.ffn
+    return ((ffn, spec.hidden), (ffn, spec.hidden), (spec.hidden, ffn))
+
+
+def _norm_elements(spec: ModelSpec) -> int:
+    """Elements of norms and biases, which stay in f32 at every precision."""
+    biases = (spec.heads + 2 * spec.kv_heads) * spec.head_size if spec.qkv_bias else 0
+    layer = spec.hidden * (4 if spec.post_norms else 2) + (2 * spec.head_size if spec.qk_norm else 0) + biases
+    return spec.layers * layer + spec.hidden
+
+
+def _all_matrices(spec: ModelSpec) -> tuple[tuple[int, int, int], ...]:
+    """(how often, rows, columns) of every weight matrix of the model."""
+    experts = spec.experts.count if spec.experts else 1
+    router = ((spec.layers, experts, spec.hidden),) if spec.experts else ()
+    return (
+        (1 if spec.tied else 2, spec.vocabulary, spec.hidden),
+        *((spec.layers, *shape) for shape in layer_matrices(spec)),
+        *((spec.layers * experts, *shape) for shape in ffn_matrices(spec)),
+        *router,
+    )
+
+
+def parameters(spec: ModelSpec) -> int:
+    """Parameters of the model; a tied head counts once."""
+    return sum(times * rows * columns for times, rows, columns in _all_matrices(spec)) + _norm_elements(spec)
+
+
+def weights_bytes(spec: ModelSpec, precision: Dtype) -> int:
+    """Bytes of all parameters at ``precision``."""
+    matrices = sum(times * matrix_bytes(rows, columns, precision) for times, rows, columns in _all_matrices(spec))
+    return matrices + _norm_elements(spec) * _F32
+
+
+def cache_bytes(spec: ModelSpec, context: int) -> int:
+    """Bytes of the k and v caches [layers, kv_heads, context, head_size] in f32."""
+    return 2 * spec.layers * spec.kv_heads * context * spec.head_size * _F32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Bytes of one loaded model."""
+
+    weights: int
+    caches: int
+    logits: int
+    program: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.caches + self.logits + self.program
+
+
+def footprint(spec: ModelSpec, *, weights: int, context: int, width: int, program: int = 0) -> Footprint:
+    """Bytes of a model whose parameters take ``weights`` and whose widest pass has ``width`` tokens."""
+    logits = width * spec.vocabulary * _F32
+    return Footprint(weights=weights, caches=cache_bytes(spec, context), logits=logits, program=program)

@@ -1,0 +1,52 @@
+"""Seconds of work on a processing unit that is not at hand, and the wall that it hits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from paceline.costmodel.work import Work
+from paceline.targets import Dtype, ProcessingUnit
+
+Bound = Literal["bandwidth", "arithmetic", "launches"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RooflineEstimate:
+    """A lower bound in seconds: max(bandwidth, arithmetic) + launches; ``bound`` names the largest of the three."""
+
+    bandwidth: float
+    arithmetic: float
+    launches: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.bandwidth, self.arithmetic) + self.launches
+
+    @property
+    def bound(self) -> Bound:
+        walls: dict[Bound, float] = {
+            "bandwidth": self.bandwidth,
+            "arithmetic": self.arithmetic,
+            "launches": self.launches,
+        }
+        return max(walls, key=walls.__getitem__)
+
+
+def multiplied_as(precision: Dtype, unit: ProcessingUnit) -> Dtype:
+    """The dtype that a precision's matmuls run in on ``unit``.
+
+    f16 is a storage format and multiplied in f32; so is what the unit has no arithmetic for.
+    """
+    return precision if precision != "f16" and precision in unit.peak else "f32"
+
+
+def roofline(work: Work, unit: ProcessingUnit, precision: Dtype, *, cores: int | None = None) -> RooflineEstimate:
+    """Seconds of ``work`` on ``cores`` of ``unit``: arithmetic scales with cores, bandwidth and launches do not."""
+    share = (cores or unit.cores) / unit.cores
+    peak = unit.peak[multiplied_as(precision, unit)].value * share
+    return RooflineEstimate(
+        bandwidth=work.bytes / unit.bandwidth.value,
+        arithmetic=work.operations / peak,
+        launches=work.dispatches * unit.launch.value,
+    )

@@ -1,0 +1,113 @@
+"""What one speculative round costs and what it brings.
+
+    Omega(gamma) = 1 + coverage * sum over k = 1..gamma of P(first k drafts accepted)
+    round(gamma) = gamma * t_draft(1) + catch_up + t_target(gamma + 1) + host
+    S(gamma)     = Omega(gamma) * t_target(1) / round(gamma)
+
+With t_target(gamma+1) = t_target(1), no catch-up, no host time and independent drafts, S is Eq. 1 of arXiv 2602.08060:
+
+    S(alpha, gamma, c) = (1 - alpha^(gamma+1)) / ((1 - alpha) * (gamma*c + 1))        c = t_draft / t_target
+
+catch_up: when all gamma drafts were kept the drafter has not seen its own last token, which it proposed but never
+read. Its next first pass then has width 2, so it costs t_draft(2) - t_draft(1) more, with P(first gamma accepted).
+coverage: a drafter without a proposal (prompt lookup without a match) leaves a plain pass of t_target(1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from paceline.costmodel.acceptance import check_alpha, expected_tokens
+
+Seconds = Callable[[int], float]
+_HALVINGS = 50  # of the interval [0, 1]: below the resolution of a float near 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """Expected tokens of a round, and its seconds by phase; ``plain`` is t_target(1)."""
+
+    draft_length: int
+    tokens: float
+    draft: float
+    catch_up: float
+    verify: float
+    host: float
+    plain: float
+
+    @property
+    def seconds(self) -> float:
+        return self.draft + self.catch_up + self.verify + self.host
+
+    @property
+    def seconds_per_token(self) -> float:
+        return self.seconds / self.tokens
+
+    @property
+    def speedup(self) -> float:
+        """S(gamma), over plain decoding on the same mapping."""
+        return self.tokens * self.plain / self.seconds
+
+
+def plain_round(target: Seconds) -> Round:
+    """The round of gamma = 0: one pass, one token. Host time is part of speculation, so there is none."""
+    one = target(1)
+    return Round(draft_length=0, tokens=1.0, draft=0.0, catch_up=0.0, verify=one, host=0.0, plain=one)
+
+
+def speculative_round(
+    *,
+    drafter: Seconds,
+    target: Seconds,
+    probabilities: Sequence[float],
+    coverage: float = 1.0,
+    host: float = 0.0,
+) -> Round:
+    """The round of gamma = len(probabilities) > 0.
+
+    Args:
+        drafter, target: seconds of one forward pass by width.
+        probabilities: P(first k drafts accepted), k = 1..gamma.
+        coverage: share of rounds that have a draft.
+        host: seconds of a round outside forward passes.
+    """
+    gamma, plain = len(probabilities), target(1)
+    return Round(
+        draft_length=gamma,
+        tokens=1.0 + coverage * sum(probabilities),
+        draft=coverage * gamma * drafter(1),
+        catch_up=coverage * probabilities[-1] * (drafter(2) - drafter(1)),
+        verify=coverage * target(gamma + 1) + (1.0 - coverage) * plain,
+        host=host,
+        plain=plain,
+    )
+
+
+def paper_speedup(alpha: float, gamma: int, c: float) -> float:
+    """S(alpha, gamma, c), Eq. 1 of arXiv 2602.08060; the loop counts on ``speculative_round`` instead."""
+    return expected_tokens(alpha, gamma) / (gamma * c + 1.0)
+
+
+def can_gain(alpha: float, c: float) -> bool:
+    """Break-even of Eq. 1: some gamma has S > 1 if and only if c < alpha, and then gamma = 1 has already."""
+    return c < check_alpha(alpha)
+
+
+def break_even_alpha(draft_length: int, *, drafter: Seconds, target: Seconds, host: float = 0.0) -> float | None:
+    """Smallest alpha at which gamma = ``draft_length`` is no loss (S = 1); None where even alpha = 1 is one.
+
+    Found by bisection between alpha = 0, where a round costs more than a plain pass and brings one token, and 1.
+    """
+
+    def gain(alpha: float) -> float:
+        chain = [alpha**k for k in range(1, draft_length + 1)]
+        return speculative_round(drafter=drafter, target=target, probabilities=chain, host=host).speedup - 1.0
+
+    if draft_length < 1 or gain(1.0) < 0.0:
+        return None
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if gain(middle) >= 0.0 else (middle, high)
+    return high

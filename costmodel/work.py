@@ -1,0 +1,99 @@
+"""Operations, bytes and dispatches of a forward pass, as sums of a few small functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paceline.costmodel.memory import ffn_matrices, layer_matrices, matrix_bytes
+from paceline.costmodel.model_spec import ModelSpec
+from paceline.targets import Dtype
+
+_F32 = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Arithmetic operations (a multiply-add is two), bytes from and to memory, and kernel launches."""
+
+    operations: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    dispatches: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.operations + other.operations,
+            self.bytes_read + other.bytes_read,
+            self.bytes_written + other.bytes_written,
+            self.dispatches + other.dispatches,
+        )
+
+    def __mul__(self, times: int) -> Work:
+        return Work(
+            self.operations * times, self.bytes_read * times, self.bytes_written * times, self.dispatches * times
+        )
+
+    @property
+    def bytes(self) -> int:
+        return self.bytes_read + self.bytes_written
+
+
+def matmul(m: int, n: int, k: int, *, right_bytes: int | None = None) -> Work:
+    """[m, k] times [k, n] in one dispatch; ``right_bytes`` is what the right side occupies (default f32)."""
+    right = k * n * _F32 if right_bytes is None else right_bytes
+    return Work(2 * m * n * k, m * k * _F32 + right, m * n * _F32, 1)
+
+
+def linear(width: int, rows: int, columns: int, precision: Dtype) -> Work:
+    """A weight matrix [rows, columns] applied to ``width`` tokens."""
+    return matmul(width, rows, columns, right_bytes=matrix_bytes(rows, columns, precision))
+
+
+def elementwise(elements: int, *, operations: int = 1) -> Work:
+    """Read, change and write ``elements`` f32 values in one dispatch."""
+    return Work(elements * operations, elements * _F32, elements * _F32, 1)
+
+
+def attention(spec: ModelSpec, width: int, context: int) -> Work:
+    """Scores, softmax and mix of ``width`` tokens over the whole cache of ``context`` tokens, per layer.
+
+    The compiled programs attend over the capacity and mask what is not there, so ``context`` is the capacity. Heads
+    that share a kv head read it once.
+    """
+    group = width * spec.heads // spec.kv_heads
+    scores, mix = matmul(group, context, spec.head_size), matmul(group, spec.head_size, context)
+    heads = (scores + mix) * spec.kv_heads
+    batched = Work(heads.operations, heads.bytes_read, heads.bytes_written, 2)
+    append = Work(0, 0, 2 * width * spec.kv_heads * spec.head_size * _F32, 1)
+    return batched + elementwise(width * spec.heads * context, operations=5) + append
+
+
+def feed_forward(spec: ModelSpec, width: int, precision: Dtype) -> Work:
+    """Gate, up and down, or those of the experts that ``width`` tokens wake.
+
+    Every token works on ``active`` experts; weights are read once for each distinct one, at most ``count``.
+    """
+    if spec.experts is None:
+        blocks = [linear(width, *shape, precision) for shape in ffn_matrices(spec)]
+        return sum(blocks, elementwise(width * spec.ffn, operations=5))
+    experts = spec.experts
+    awake = min(experts.count, experts.active * width)
+    tokens = -(-experts.active * width // awake)
+    blocks = [linear(tokens, *shape, precision) * awake for shape in ffn_matrices(spec)]
+    gate = elementwise(experts.active * width * experts.ffn, operations=5)
+    return sum(blocks, linear(width, experts.count, spec.hidden, precision) + gate)
+
+
+def layer(spec: ModelSpec, width: int, context: int, precision: Dtype) -> Work:
+    """One decoder layer: norms, projections, rotary embedding, attention, feed-forward block, residuals."""
+    projections = [linear(width, *shape, precision) for shape in layer_matrices(spec)]
+    rotary = elementwise(width * (spec.heads + spec.kv_heads) * spec.head_size, operations=3)
+    norms = elementwise(width * spec.hidden, operations=4) * (4 if spec.post_norms else 2)
+    return sum(projections, norms + rotary + attention(spec, width, context) + feed_forward(spec, width, precision))
+
+
+def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype) -> Work:
+    """One pass of ``width`` tokens: embedding, layers, last norm and head."""
+    rows = elementwise(width * spec.hidden, operations=4)
+    head = linear(width, spec.vocabulary, spec.hidden, precision)
+    return rows * 2 + layer(spec, width, context, precision) * spec.layers + head
