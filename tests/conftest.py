@@ -155,26 +155,7 @@ def _random_weight(name: str, shape: tuple[int, ...], source: Any, *, gemma: boo
 
 def _sentences() -> list[str]:
     source = random.Random(0)
-    words = [
-        "the",
-        "a",
-        "rider",
-        "drafts",
-        "behind",
-        "another",
-        "in",
-        "pace",
-        "line",
-        "wind",
-        "target",
-        "draft",
-        "token",
-        "accept",
-        "step",
-        "take",
-        "turn",
-        "front",
-    ]
+    words = [*"abcdefgh", "rider", "drafts", "behind", "another", "pace", "line", "wind", "target", "token", "accept"]
     return [" ".join(source.choices(words, k=12)) + "." for _ in range(200)]
 
 
