@@ -7,9 +7,13 @@ Example:
 """
 
 from paceline.partition.bundle import Bundle, BundledModel, Failure, TokenIds, read_bundle
-from paceline.partition.plan import Alternative, Estimate, Mapping, Plan
+from paceline.partition.plan import Alternative, Estimate, Mapping, Plan, read_plan
+from paceline.partition.search import DEFAULT_ALPHA, DEFAULT_MARGIN, MAX_DRAFT_LENGTH, choose
 
 __all__ = [
+    "DEFAULT_ALPHA",
+    "DEFAULT_MARGIN",
+    "MAX_DRAFT_LENGTH",
     "Alternative",
     "Bundle",
     "BundledModel",
@@ -18,5 +22,7 @@ __all__ = [
     "Mapping",
     "Plan",
     "TokenIds",
+    "choose",
     "read_bundle",
+    "read_plan",
 ]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from paceline.errors import PlanError
+from paceline.files import read_json
+
 SCHEMA = 1
+PLAN = "plan.json"
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,11 +43,15 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A choice that lost, or could not be made; ``estimate`` is None in the second case."""
+    """A choice that lost, or could not be made; ``estimate`` is None in the second case.
+
+    A mapping that no draft length can save stands once, with the shortest: 0 without a drafter, 1 with one.
+    """
 
     mapping: Mapping
     draft_length: int
     reason: str
+    cores: dict[str, int] = {}
     estimate: Estimate | None = None
 
 
@@ -50,7 +59,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The chosen configuration. ``draft_length`` 0 means: do not speculate.
 
     ``bundle`` is the digest that the plan was made for; ``alpha`` the acceptance it assumed and ``alpha_source``
-    whether that was measured here or taken as a default.
+    whether that was measured here or taken as a default. ``precision`` is by role, ``cores`` by unit.
     """
 
     schema: int = SCHEMA
@@ -65,3 +74,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     alpha_source: str
     estimate: Estimate
     rejected: tuple[Alternative, ...] = ()
+
+
+def read_plan(folder: Path, *, bundle: str) -> Plan:
+    """Read ``plan.json`` of a bundle folder whose digest is ``bundle``.
+
+    Raises:
+        PlanError: missing, damaged, of another schema, or made for other programs or weights.
+    """
+    path = folder / PLAN
+    plan = read_json(path, Plan, error=PlanError)
+    if plan.schema != SCHEMA:
+        raise PlanError(f"{path} has schema {plan.schema}, expected {SCHEMA}; run 'paceline plan {folder}' again")
+    if plan.bundle != bundle:
+        raise PlanError(f"{path} was made for other programs or weights; run 'paceline plan {folder}' again")
+    return plan

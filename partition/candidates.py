@@ -1,0 +1,130 @@
+"""Every mapping, core count and draft length of a bundle, and what each would cost or why it cannot be."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from collections.abc import Mapping as Table
+from dataclasses import dataclass
+
+from paceline.costmodel import Acceptance, Role, Round, independent, plain_round, speculative_round
+from paceline.partition.bundle import Bundle
+from paceline.partition.feasible import NGRAM, placements, why_not_length, why_not_mapping
+from paceline.partition.plan import Mapping
+from paceline.partition.times import Times
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belief:
+    """What is assumed of one drafter: a histogram where one was measured, independent drafts of ``alpha`` otherwise."""
+
+    alpha: float
+    source: str
+    measured: Acceptance | None = None
+
+    @property
+    def coverage(self) -> float:
+        return self.measured.coverage if self.measured else 1.0
+
+    def probabilities(self, draft_length: int) -> tuple[float, ...]:
+        """P(first k drafts accepted), k = 1..draft_length."""
+        return self.measured.probabilities(draft_length) if self.measured else independent(self.alpha, draft_length)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One point of the search; ``round`` is None where ``reason`` says why it cannot be."""
+
+    mapping: Mapping
+    draft_length: int
+    cores: dict[str, int]
+    round: Round | None = None
+    reason: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.round.seconds_per_token if self.round else float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What the candidates are made of: facts, times, and what is believed of ``model`` and ``ngram`` drafts."""
+
+    bundle: Bundle
+    times: Times
+    beliefs: dict[str, Belief]
+    unavailable: Table[str, str]
+    max_draft_length: int
+    memory_bytes: int | None
+
+    def mappings(self) -> Iterator[Mapping]:
+        """All of them, in the order that breaks ties."""
+        units = [unit.name for unit in self.bundle.soc.units]
+        drafters = [None, NGRAM, *(units if self.bundle.drafter else [])]
+        return (Mapping(target=target, drafter=drafter) for drafter in drafters for target in units)
+
+    def candidates(self) -> Iterator[Candidate]:
+        """All of them; a mapping that is ruled out comes once, with its shortest draft."""
+        for mapping in self.mappings():
+            reason = self._why_not(mapping)
+            if reason is not None:
+                first = 1 if mapping.drafter else 0
+                yield Candidate(mapping=mapping, draft_length=first, cores={}, reason=reason)
+                continue
+            lengths = range(1, self.max_draft_length + 1) if mapping.drafter else (0,)
+            for length, cores in itertools.product(lengths, self._variants(mapping)):
+                yield self._candidate(mapping, length, cores)
+
+    def _why_not(self, mapping: Mapping) -> str | None:
+        if mapping.drafter == NGRAM and NGRAM not in self.beliefs:
+            return "nobody measured how much of prompt lookup is kept; run 'paceline profile'"
+        return why_not_mapping(
+            self.bundle, mapping, unavailable=self.unavailable, memory_bytes=self.memory_bytes
+        ) or self._unmeasured(mapping)
+
+    def _unmeasured(self, mapping: Mapping) -> str | None:
+        for model, unit in placements(self.bundle, mapping):
+            if not any(self.times.seconds(model.role, unit, 1, cores) for cores in self.times.cores(unit)):
+                return f"the profile has no {model.role} on {unit}; run 'paceline profile' where that unit works"
+        return None
+
+    def _variants(self, mapping: Mapping) -> Iterator[dict[str, int]]:
+        units = list(dict.fromkeys(unit for _, unit in placements(self.bundle, mapping)))
+        for counts in itertools.product(*(self.times.cores(unit) for unit in units)):
+            yield dict(zip(units, counts, strict=True))
+
+    def _candidate(self, mapping: Mapping, length: int, cores: dict[str, int]) -> Candidate:
+        reason = why_not_length(self.bundle, length)
+        if reason is None:
+            try:
+                return Candidate(
+                    mapping=mapping, draft_length=length, cores=cores, round=self._round(mapping, length, cores)
+                )
+            except LookupError as gap:
+                reason = str(gap.args[0])
+        return Candidate(mapping=mapping, draft_length=length, cores=cores, reason=reason)
+
+    def _round(self, mapping: Mapping, length: int, cores: dict[str, int]) -> Round:
+        def target(width: int) -> float:
+            return self._seconds("target", mapping.target, width, cores)
+
+        def drafter(width: int) -> float:
+            unit = mapping.drafter
+            return 0.0 if unit is None or unit == NGRAM else self._seconds("drafter", unit, width, cores)
+
+        if length == 0:
+            return plain_round(target)
+        belief = self.beliefs[NGRAM if mapping.drafter == NGRAM else "model"]
+        return speculative_round(
+            drafter=drafter,
+            target=target,
+            probabilities=belief.probabilities(length),
+            coverage=belief.coverage,
+            host=self.times.host_seconds,
+        )
+
+    def _seconds(self, role: Role, unit: str, width: int, cores: dict[str, int]) -> float:
+        seconds = self.times.seconds(role, unit, width, cores[unit])
+        if seconds is None:
+            raise LookupError(f"the profile has no {role} of width {width} on {cores[unit]} cores of {unit}")
+        return seconds

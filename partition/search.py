@@ -1,0 +1,146 @@
+"""The choice: every mapping, core count and draft length, the best of them, and why not the others.
+
+Ranking is by predicted seconds per token. Speculation is chosen only where it beats the best plain decoding that the
+SoC can do by more than ``margin``. Ties go to the shorter draft, then to no drafter, prompt lookup, a model; then to
+the unit that the SoC lists first, then to fewer cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Table
+
+from paceline.costmodel import Acceptance, Profile, check_alpha
+from paceline.errors import PlanError, UsageError
+from paceline.partition.bundle import Bundle
+from paceline.partition.candidates import Belief, Candidate, Search
+from paceline.partition.feasible import NGRAM, placements
+from paceline.partition.plan import Alternative, Estimate, Plan
+from paceline.partition.times import MeasuredTimes, RooflineTimes, Times
+
+MAX_DRAFT_LENGTH = 8
+# The paper (A.5) tells its readers to ignore a predicted 1.02x. Medians of a busy machine move by a few per cent more,
+# and a wrong "speculate" costs memory and speed where a wrong "do not" costs at most this margin.
+DEFAULT_MARGIN = 0.05
+# Median of the paper's unquantised pair on translation (A.4): what is assumed until acceptance is measured.
+DEFAULT_ALPHA = 0.58
+
+
+def choose(
+    bundle: Bundle,
+    *,
+    profile: Profile | None,
+    acceptance: Acceptance | None = None,
+    ngram: Acceptance | None = None,
+    alpha: float | None = None,
+    unavailable: Table[str, str] | None = None,
+    max_draft_length: int = MAX_DRAFT_LENGTH,
+    margin: float = DEFAULT_MARGIN,
+    memory_bytes: int | None = None,
+) -> Plan:
+    """Choose mapping, cores and draft length by predicted seconds per token.
+
+    Args:
+        profile: measured times; None means a roofline over the bundle's SoC.
+        acceptance: of the drafter model. ``alpha`` replaces it; without either DEFAULT_ALPHA is assumed.
+        ngram: of prompt lookup, which is no candidate without it.
+        unavailable: why a unit cannot be used here, by its name.
+        margin: speculation must be better than 1 + margin times the best plain decoding.
+        memory_bytes: budget instead of the SoC's memory.
+
+    Raises:
+        PlanError: the target runs nowhere.
+        UsageError: alpha, margin or max_draft_length cannot mean anything.
+    """
+    if max_draft_length < 0 or margin < 0:
+        raise UsageError(f"the longest draft ({max_draft_length}) and the margin ({margin}) are 0 or more")
+    search = Search(
+        bundle=bundle,
+        times=RooflineTimes(bundle) if profile is None else MeasuredTimes(bundle, profile),
+        beliefs=_beliefs(acceptance, ngram, alpha),
+        unavailable=unavailable or {},
+        max_draft_length=max_draft_length,
+        memory_bytes=memory_bytes,
+    )
+    # Sorting is stable and candidates come in the order that breaks ties, once short drafts are first.
+    ranked = sorted(search.candidates(), key=lambda candidate: (candidate.seconds, candidate.draft_length))
+    return _plan(search, ranked, margin)
+
+
+def _beliefs(acceptance: Acceptance | None, ngram: Acceptance | None, alpha: float | None) -> dict[str, Belief]:
+    if alpha is not None:
+        model = Belief(alpha=check_alpha(alpha), source="given")
+    elif acceptance is not None and acceptance.alpha is not None:
+        model = Belief(alpha=acceptance.alpha, source=f"measured on {acceptance.task}", measured=acceptance)
+    else:
+        model = Belief(alpha=DEFAULT_ALPHA, source="default: not measured")
+    beliefs = {"model": model}
+    if ngram is not None and ngram.alpha is not None:
+        beliefs[NGRAM] = Belief(alpha=ngram.alpha, source=f"measured on {ngram.task}", measured=ngram)
+    return beliefs
+
+
+def _plan(search: Search, ranked: list[Candidate], margin: float) -> Plan:
+    bundle = search.bundle
+    plain = next((candidate for candidate in ranked if candidate.round and not candidate.draft_length), None)
+    if plain is None:
+        reasons = "; ".join(f"{c.mapping}: {c.reason}" for c in ranked if not c.draft_length)
+        raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
+    # ranked is best first, and plain itself ends the search.
+    chosen = next(c for c in ranked if c is plain or plain.seconds > (1.0 + margin) * c.seconds)
+    losers = (candidate for candidate in ranked if candidate is not chosen)
+    belief = search.beliefs[NGRAM if chosen.mapping.drafter == NGRAM else "model"]
+    return Plan(
+        bundle=bundle.digest,
+        soc=bundle.soc.name,
+        mapping=chosen.mapping,
+        draft_length=chosen.draft_length,
+        precision={model.role: model.precision for model, _ in placements(bundle, chosen.mapping)},
+        cores=chosen.cores,
+        context=bundle.context,
+        alpha=belief.alpha,
+        alpha_source=belief.source,
+        estimate=_estimate(chosen, plain, search.times),
+        rejected=tuple(_rejected(loser, chosen, plain, search.times, margin) for loser in losers),
+    )
+
+
+def _estimate(candidate: Candidate, plain: Candidate, times: Times) -> Estimate:
+    costs = candidate.round
+    assert costs is not None
+    return Estimate(
+        seconds_per_token=costs.seconds_per_token,
+        tokens_per_round=costs.tokens,
+        round_seconds=costs.seconds,
+        draft=costs.draft + costs.catch_up,
+        verify=costs.verify,
+        host=costs.host,
+        speedup=costs.speedup,
+        speedup_over_best=plain.seconds / candidate.seconds,
+        source=times.source,
+    )
+
+
+def _rejected(loser: Candidate, chosen: Candidate, plain: Candidate, times: Times, margin: float) -> Alternative:
+    return Alternative(
+        mapping=loser.mapping,
+        draft_length=loser.draft_length,
+        cores=loser.cores,
+        reason=loser.reason or _why_slower(loser, chosen, plain, margin),
+        estimate=_estimate(loser, plain, times) if loser.round else None,
+    )
+
+
+def _why_slower(loser: Candidate, chosen: Candidate, plain: Candidate, margin: float) -> str:
+    assert loser.round is not None
+    gain = plain.seconds / loser.seconds
+    if loser.draft_length and gain <= 1.0:
+        round_ms, single_ms = loser.round.seconds * 1e3, plain.seconds * 1e3
+        return (
+            f"a loss: a round of {round_ms:.3g} ms brings {loser.round.tokens:.2f} tokens, "
+            f"plain decoding on {plain.mapping.target} takes {single_ms:.3g} ms for one"
+        )
+    if loser.seconds < chosen.seconds:
+        return f"{gain:.3f}x plain decoding is within the margin of {1 + margin:.2f}x"
+    if loser.seconds == chosen.seconds:
+        return "as fast as the choice, which drafts less or comes first"
+    return f"{loser.seconds / chosen.seconds - 1:.1%} slower than the choice"

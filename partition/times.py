@@ -1,0 +1,93 @@
+"""Seconds of a bundle's forward passes: as measured, or as a roofline predicts them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+from paceline.costmodel import Profile, Role, RooflineEstimate, forward, roofline
+from paceline.errors import ProfileError
+from paceline.partition.bundle import Bundle, BundledModel
+from paceline.targets import Dtype
+
+Source = Literal["profile", "roofline"]
+
+
+class Times(Protocol):
+    """What the planner asks; ``host_seconds`` is the time of a speculative round outside forward passes."""
+
+    @property
+    def source(self) -> Source: ...
+    @property
+    def host_seconds(self) -> float: ...
+
+    def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
+        """Seconds of a pass of ``width`` tokens, padded to a compiled width; None where that is not known."""
+
+    def cores(self, unit: str) -> tuple[int, ...]:
+        """Core counts of ``unit`` that can be chosen from."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredTimes:
+    """Times of a profile."""
+
+    bundle: Bundle
+    profile: Profile
+
+    @property
+    def source(self) -> Source:
+        return "profile"
+
+    @property
+    def host_seconds(self) -> float:
+        return self.profile.host_seconds
+
+    def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
+        padded = compiled_width(self.bundle, width)
+        return None if padded is None else self.profile.seconds(role, unit, padded, cores=cores)
+
+    def cores(self, unit: str) -> tuple[int, ...]:
+        return self.profile.cores(unit)
+
+
+@dataclass(frozen=True, slots=True)
+class RooflineTimes:
+    """Times of a board that is not at hand; the whole unit works, and host time is taken as none."""
+
+    bundle: Bundle
+
+    @property
+    def source(self) -> Source:
+        return "roofline"
+
+    @property
+    def host_seconds(self) -> float:
+        return 0.0
+
+    def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
+        padded = compiled_width(self.bundle, width)
+        return None if padded is None else self.estimate(role, unit, padded, cores).seconds
+
+    def estimate(self, role: Role, unit: str, width: int, cores: int) -> RooflineEstimate:
+        """The pass and the wall that it hits."""
+        model, processor = model_of(self.bundle, role), self.bundle.soc.unit(unit)
+        if model is None or processor is None:
+            raise ProfileError(f"{self.bundle.name} has no {role} or its SoC no unit {unit!r}")
+        precision = cast(Dtype, model.precision)
+        work = forward(model.spec, width=width, context=self.bundle.context, precision=precision)
+        return roofline(work, processor, precision, cores=cores)
+
+    def cores(self, unit: str) -> tuple[int, ...]:
+        processor = self.bundle.soc.unit(unit)
+        return (processor.cores,) if processor else ()
+
+
+def compiled_width(bundle: Bundle, width: int) -> int | None:
+    """The narrowest compiled width that holds ``width`` tokens, None if there is none."""
+    return min((compiled for compiled in bundle.widths if compiled >= width), default=None)
+
+
+def model_of(bundle: Bundle, role: Role) -> BundledModel | None:
+    """The bundle's model in that role."""
+    return bundle.target if role == "target" else bundle.drafter
