@@ -1,0 +1,164 @@
+"""Programs that IREE compiled: weights mapped from the archive, caches owned, ids read through mapped memory."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import iree.runtime as rt
+import numpy as np
+from iree.runtime import _binding
+from numpy.typing import NDArray
+
+from paceline.errors import BundleError
+from paceline.partition import Bundle, BundledModel
+from paceline.runtime.program import Step
+from paceline.targets import ProcessingUnit
+
+_DEFAULT = int(rt.BufferUsage.DEFAULT)
+_MAPPED = int(rt.BufferUsage.MAPPING_SCOPED) | int(rt.BufferUsage.MAPPING_PERSISTENT)
+_HOST = int(rt.MemoryType.HOST_LOCAL) | int(rt.MemoryType.DEVICE_VISIBLE)
+_INT32, _FLOAT32 = np.dtype(np.int32), np.dtype(np.float32)
+
+
+@cache
+def _instance() -> Any:
+    return rt.VmInstance()
+
+
+@dataclass(frozen=True)
+class IreeDevice:
+    """A HAL device of IREE; ``hal`` is IREE's handle."""
+
+    unit: ProcessingUnit
+    description: str
+    hal: Any
+
+    def load(self, folder: Path, bundle: Bundle, model: BundledModel) -> IreeProgram:
+        """Load ``model`` from ``folder``.
+
+        Raises:
+            BundleError: IREE cannot read the program or its weights.
+        """
+        path = folder / model.programs[self.unit.name]
+        try:
+            return IreeProgram(self.hal, path, folder / model.weights, bundle, model)
+        except (ValueError, RuntimeError, KeyError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BundleError(f"{path} cannot be loaded on {self.description}: {reason}; compile it again") from error
+
+
+class _Input:
+    """A small i32 tensor in host memory that the device sees; ``array`` writes straight into it."""
+
+    def __init__(self, hal: Any, shape: tuple[int, ...]) -> None:
+        size = _INT32.itemsize * max(1, *shape, 1)
+        self.buffer = hal.allocator.allocate_buffer(
+            memory_type=_HOST, allowed_usage=_DEFAULT | _MAPPED, allocation_size=size
+        )
+        self.view = rt.HalBufferView(self.buffer, shape, int(rt.HalElementType.INT_32))
+        self.mapping = self.buffer.map()
+        self.array: NDArray[np.int32] = self.mapping.asarray((size // _INT32.itemsize,), _INT32)
+
+
+@dataclass
+class _Held:
+    """Everything that lives on the device, released in this order: what is used before what it uses."""
+
+    calls: dict[int, tuple[Any, Any, _Input]] = field(default_factory=dict)
+    inputs: list[Any] = field(default_factory=list)
+    staging: dict[int, Any] = field(default_factory=dict)
+    semaphore: list[Any] = field(default_factory=list)
+    context: list[Any] = field(default_factory=list)
+
+    def release(self) -> None:
+        for part in (self.calls, self.inputs, self.staging, self.semaphore, self.context):
+            part.clear()
+
+
+class IreeProgram:
+    """One compiled model with its caches; see ``Program``."""
+
+    def __init__(self, hal: Any, path: Path, weights: Path, bundle: Bundle, model: BundledModel) -> None:
+        self.widths, self.context, self.vocabulary = bundle.widths, bundle.context, model.spec.vocabulary
+        self._hal, self._held, self._copies = hal, _Held(), 0
+        # IREE's buffers must go before their device; the finalizer sees to it at interpreter exit as well.
+        self.close = weakref.finalize(self, self._held.release)
+        module = _load_modules(hal, path, weights, self._held)
+        spec = model.spec
+        shape = (spec.layers, spec.kv_heads, bundle.context, spec.head_size)
+        self._position = _Input(hal, ())
+        caches = [_zeros(hal, shape) for _ in ("keys", "values")]
+        self._held.inputs += [self._position, *caches]
+        self._held.semaphore.append(hal.create_semaphore(0))
+        for width in self.widths:
+            self._held.calls[width] = self._bind(module, width, caches)
+
+    def _bind(self, module: Any, width: int, caches: list[Any]) -> tuple[Any, Any, _Input]:
+        function = module.lookup_function(f"step_{width}")
+        if function is None:
+            raise KeyError(f"it exports no step_{width}")
+        tokens, arguments = _Input(self._hal, (width,)), rt.VmVariantList(4)
+        for view in (tokens.view, self._position.view, *caches):
+            arguments.push_ref(view)
+        return function, arguments, tokens
+
+    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+        """See ``Program.step``."""
+        width = len(tokens)
+        function, arguments, inputs = self._held.calls[width]
+        if not 0 <= position <= self.context - width:
+            raise ValueError(f"{width} tokens at position {position} do not fit a context of {self.context}")
+        inputs.array[:] = tokens
+        self._position.array[0] = position
+        results = rt.VmVariantList(2)
+        self._held.context[0].invoke(function, arguments, results)
+        ids = self._read(results, 0, (width,), _INT32)
+        return Step(ids, self._read(results, 1, (width, self.vocabulary), _FLOAT32) if logits else None)
+
+    def _read(self, results: Any, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        buffer = results.get_as_object(index, rt.HalBufferView).get_buffer()
+        if not _mappable(buffer):
+            buffer = self._stage(buffer)
+        return np.array(buffer.map().asarray(shape, dtype))
+
+    def _stage(self, source: Any) -> Any:
+        size = source.byte_length()
+        target = self._held.staging.get(size)
+        if target is None:
+            usage = int(rt.BufferUsage.TRANSFER_TARGET) | int(rt.BufferUsage.MAPPING_SCOPED)
+            target = self._hal.allocator.allocate_buffer(memory_type=_HOST, allowed_usage=usage, allocation_size=size)
+            self._held.staging[size] = target
+        semaphore, at = self._held.semaphore[0], rt.HalFence.create_at
+        self._copies += 1
+        done = at(semaphore, self._copies)
+        self._hal.queue_copy(source, target, wait_semaphores=at(semaphore, self._copies - 1), signal_semaphores=done)
+        done.wait()
+        return target
+
+
+def _load_modules(hal: Any, path: Path, weights: Path, held: _Held) -> Any:
+    index = rt.ParameterIndex()
+    index.load(str(weights), mmap=True)
+    parameters = rt.create_io_parameters_module(_instance(), index.create_provider(scope="model"))
+    module = rt.VmModule.mmap(_instance(), str(path))
+    modules = [_binding.create_hal_module(_instance(), hal), parameters, module]
+    held.context += [rt.VmContext(_instance(), modules=modules), modules]
+    return module
+
+
+def _zeros(hal: Any, shape: tuple[int, ...]) -> Any:
+    size = int(np.prod(shape)) * _FLOAT32.itemsize
+    buffer = hal.allocator.allocate_buffer(
+        memory_type=int(rt.MemoryType.DEVICE_LOCAL), allowed_usage=_DEFAULT, allocation_size=size
+    )
+    buffer.fill_zero(0, size)
+    return rt.HalBufferView(buffer, shape, int(rt.HalElementType.FLOAT_32))
+
+
+def _mappable(buffer: Any) -> bool:
+    visible = int(buffer.memory_type()) & int(rt.MemoryType.HOST_VISIBLE)
+    return bool(visible and int(buffer.allowed_usage()) & int(rt.BufferUsage.MAPPING_SCOPED))

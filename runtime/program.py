@@ -1,0 +1,70 @@
+"""A loaded model: one forward pass over a few tokens at a position, with caches of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.costmodel import Role
+from paceline.errors import BundleError, DeviceUnavailable
+from paceline.partition import Bundle, BundledModel
+from paceline.runtime.device import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one pass over n tokens gives: the likeliest next token after each, and the logits when asked for."""
+
+    ids: NDArray[np.int32]
+    logits: NDArray[np.float32] | None = None
+
+
+class Program(Protocol):
+    """A model on a device. Its caches hold ``context`` tokens; a pass overwrites them from its position on."""
+
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+        """Run n = one of ``widths`` tokens that stand at ``position`` ...; needs position + n <= context.
+
+        Returns ids [n] and, when asked, logits [n, vocabulary]; both belong to the caller.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the memory back; a second call does nothing."""
+        ...
+
+
+def load_program(folder: Path, bundle: Bundle, role: Role, device: Device) -> Program:
+    """Load the bundle's ``role`` on ``device``.
+
+    Raises:
+        BundleError: the bundle has no such model, or its files cannot be read.
+        DeviceUnavailable: the bundle has no program for the device's unit; says why when the compiler failed.
+    """
+    model = next((model for model in bundle.models if model.role == role), None)
+    if model is None:
+        raise BundleError(f"{folder} has no {role}; compile it with one, or choose another drafter")
+    if device.unit.name not in model.programs:
+        raise DeviceUnavailable(_no_program(bundle, model, device.unit.name))
+    return device.load(folder, bundle, model)
+
+
+def _no_program(bundle: Bundle, model: BundledModel, unit: str) -> str:
+    for failure in bundle.failures:
+        if (failure.role, failure.unit) == (model.role, unit):
+            return f"the {model.role} was not compiled for {unit}: {failure.reason}"
+    units = ", ".join(model.programs) or "none"
+    return f"the bundle has no {model.role} program for unit {unit!r}; it has: {units}"
