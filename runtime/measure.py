@@ -1,0 +1,150 @@
+"""Seconds of every forward pass of a bundle on this machine.
+
+All passes take turns, one call each, so that a machine that slows down for a while slows all of them alike. Each pass
+may use an equal share of the time budget and gets at least ``MINIMUM`` calls; the cache is half full, as it is in
+the middle of a conversation. Reported are the median and the distance between the quartiles.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from paceline.console import Report, quiet
+from paceline.costmodel import Measurement, Role
+from paceline.errors import DeviceUnavailable
+from paceline.partition import Bundle
+from paceline.runtime.device import Device, open_device
+from paceline.runtime.local_task import usable_cores
+from paceline.runtime.program import Program, load_program
+from paceline.targets import ProcessingUnit
+
+MINIMUM = 3
+_WARM_UP = 2
+Open = Callable[..., Device]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A program to be measured, and how its measurements are labelled."""
+
+    role: Role
+    precision: str
+    unit: str
+    cores: int
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    loaded: Loaded
+    width: int
+    seconds: list[float] = field(default_factory=list)
+
+    def run(self, clock: Clock) -> float:
+        program = self.loaded.program
+        position = min(program.context // 2, program.context - self.width)
+        tokens = np.zeros(self.width, np.int32)
+        start = clock()
+        program.step(tokens, position)
+        return clock() - start
+
+    def measurement(self) -> Measurement:
+        low, median, high = np.percentile(self.seconds, (25, 50, 75))
+        return Measurement(
+            role=self.loaded.role,
+            precision=self.loaded.precision,
+            unit=self.loaded.unit,
+            cores=self.loaded.cores,
+            width=self.width,
+            seconds=float(median),
+            spread=float(high - low),
+            repeats=len(self.seconds),
+        )
+
+
+def time_passes(
+    programs: Sequence[Loaded],
+    *,
+    repeats: int,
+    budget: float,
+    clock: Clock = time.perf_counter,
+    report: Report = quiet,
+) -> tuple[Measurement, ...]:
+    """Measure every width of every program, interleaved, each at most ``repeats`` times within ``budget`` seconds."""
+    passes = [_Pass(loaded, width) for loaded in programs for width in loaded.program.widths]
+    if not passes:
+        return ()
+    for one in passes:
+        for _ in range(_WARM_UP):
+            one.run(clock)
+    share, most = budget / len(passes), max(repeats, MINIMUM)
+    for turn in range(most):
+        waiting = [one for one in passes if turn < MINIMUM or sum(one.seconds) < share]
+        for one in waiting:
+            one.seconds.append(one.run(clock))
+        report("forward passes", turn + 1, most)
+        if not waiting:
+            break
+    report("forward passes", most, most)
+    return tuple(one.measurement() for one in passes)
+
+
+def usable_units(bundle: Bundle, *, opened: Open = open_device) -> tuple[dict[str, Device], dict[str, str]]:
+    """Devices of this machine by unit of the bundle's SoC, and why the other units cannot be used here."""
+    devices: dict[str, Device] = {}
+    unavailable: dict[str, str] = {}
+    for unit in bundle.soc.units:
+        try:
+            devices[unit.name] = opened(unit)
+        except DeviceUnavailable as error:
+            unavailable[unit.name] = str(error)
+    return devices, unavailable
+
+
+def core_counts(unit: ProcessingUnit, cores: Sequence[int]) -> tuple[int, ...]:
+    """Core counts to measure on a unit: those asked for on a CPU, else as many as it has here."""
+    if unit.kind == "gpu":
+        return (unit.cores,)
+    return tuple(sorted(set(cores))) or (min(unit.cores, usable_cores()),)
+
+
+def measure_passes(
+    folder: Path,
+    bundle: Bundle,
+    devices: Mapping[str, Device],
+    *,
+    repeats: int,
+    budget: float,
+    cores: Sequence[int] = (),
+    opened: Open = open_device,
+    report: Report = quiet,
+) -> tuple[Measurement, ...]:
+    """Load every program that a device of ``devices`` serves, and time all of its widths.
+
+    Raises:
+        DeviceUnavailable: more cores are asked for than are here.
+    """
+    with ExitStack() as stack:
+        programs = [
+            Loaded(
+                role=model.role,
+                precision=model.precision,
+                unit=unit,
+                cores=count,
+                program=load_program(folder, bundle, model.role, opened(device.unit, cores=count)),
+            )
+            for model in bundle.models
+            for unit, device in devices.items()
+            if unit in model.programs
+            for count in core_counts(device.unit, cores)
+        ]
+        for loaded in programs:
+            stack.callback(loaded.program.close)
+        return time_passes(programs, repeats=repeats, budget=budget, report=report)

@@ -1,0 +1,146 @@
+"""alpha and Omega come back from simulated histograms."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.costmodel import (
+    Acceptance,
+    AcceptanceFile,
+    check_alpha,
+    count_rounds,
+    expected_tokens,
+    independent,
+    merge,
+)
+from paceline.errors import ProfileError, UsageError
+
+lengths = st.integers(0, 6)
+rows = st.dictionaries(lengths, st.integers(0, 50)).map(
+    lambda sizes: {g: tuple((g * 7 + k * n) % 11 for k in range(g + 1)) for g, n in sizes.items()}
+)
+
+
+def simulate(alpha: float, draft_length: int, rounds: int, *, seed: int = 0) -> Acceptance:
+    source = random.Random(seed)
+
+    def kept() -> int:
+        return next((k for k in range(draft_length) if source.random() >= alpha), draft_length)
+
+    return Acceptance(counts=count_rounds((draft_length, kept()) for _ in range(rounds)))
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.3, 0.58, 0.9, 0.99])
+@pytest.mark.parametrize("draft_length", [1, 4, 8])
+def test_alpha_is_recovered(alpha: float, draft_length: int) -> None:
+    measured = simulate(alpha, draft_length, 20_000)
+    assert measured.alpha == pytest.approx(alpha, abs=0.02)
+    assert measured.expected_tokens(draft_length) == pytest.approx(expected_tokens(alpha, draft_length), rel=0.03)
+
+
+def test_the_plain_ratio_would_be_biased() -> None:
+    measured = simulate(0.6, 8, 20_000)
+    assert measured.accepted / measured.drafted < 0.25
+    assert measured.alpha == pytest.approx(0.6, abs=0.02)
+
+
+def test_histogram_by_hand() -> None:
+    measured = Acceptance(counts={0: (5,), 2: (2, 1, 3), 3: (0, 0, 1, 3)})
+    assert (measured.rounds, measured.drafted_rounds) == (15, 10)
+    assert measured.drafted == 6 * 2 + 4 * 3
+    assert measured.accepted == 1 + 6 + 2 + 9
+    assert measured.rejections == 2 + 1 + 1
+    assert measured.alpha == 18 / 22
+    assert measured.coverage == 10 / 15
+    # First draft: 8 of 10 rounds; second given the first: 7 of 8; third given two, where three were drafted: 3 of 4.
+    assert measured.probabilities(3) == pytest.approx((0.8, 0.8 * 7 / 8, 0.8 * 7 / 8 * 3 / 4))
+    # Nobody drafted a fourth: alpha stands in.
+    assert measured.probabilities(4)[3] == pytest.approx(measured.probabilities(3)[2] * 18 / 22)
+    assert measured.expected_tokens(1) == pytest.approx(1 + 0.8 * 10 / 15)
+
+
+def test_dependent_drafts_are_not_taken_for_independent_ones() -> None:
+    all_or_nothing = Acceptance(counts={4: (50, 0, 0, 0, 50)})
+    assert all_or_nothing.alpha == 200 / 250
+    assert all_or_nothing.probabilities(4) == (0.5, 0.5, 0.5, 0.5)
+    assert all_or_nothing.expected_tokens(4) == 3.0 < expected_tokens(0.8, 4)
+
+
+def test_nothing_drafted_has_no_alpha() -> None:
+    empty = Acceptance(counts={0: (4,)})
+    assert empty.alpha is None and empty.coverage == 0.0
+    with pytest.raises(ProfileError, match="holds no draft"):
+        empty.probabilities(1)
+
+
+@given(rows)
+def test_probabilities_fall_and_stay_between_0_and_1(counts: dict[int, tuple[int, ...]]) -> None:
+    measured = Acceptance(counts=counts)
+    if measured.alpha is None:
+        return
+    chain = (1.0, *measured.probabilities(8))
+    assert all(0.0 <= after <= before <= 1.0 for before, after in itertools.pairwise(chain))
+
+
+@given(st.lists(rows, min_size=1, max_size=4))
+def test_merging_adds_rounds_and_tokens(parts: list[dict[int, tuple[int, ...]]]) -> None:
+    measured = [Acceptance(drafter="int8", target="f32", counts=counts) for counts in parts]
+    total = merge(measured, task="sum")
+    assert (total.task, total.drafter, total.target) == ("sum", "int8", "f32")
+    for name in ("rounds", "drafted", "accepted", "rejections"):
+        assert getattr(total, name) == sum(getattr(part, name) for part in measured)
+
+
+def test_pairs_are_not_mixed() -> None:
+    with pytest.raises(ProfileError, match="2 pairs"):
+        merge([Acceptance(drafter="int8"), Acceptance(drafter="f32")])
+
+
+@given(st.floats(0, 1), st.integers(0, 12))
+def test_omega_is_the_closed_form(alpha: float, draft_length: int) -> None:
+    omega = expected_tokens(alpha, draft_length)
+    assert 1.0 <= omega <= draft_length + 1
+    if alpha < 0.999:
+        assert omega == pytest.approx((1 - alpha ** (draft_length + 1)) / (1 - alpha))
+
+
+@pytest.mark.parametrize(("alpha", "omega"), [(0.0, 1.0), (1.0, 6.0), (0.5, 1.96875)])
+def test_omega_at_the_ends(alpha: float, omega: float) -> None:
+    assert expected_tokens(alpha, 5) == omega
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_impossible_alpha_is_refused(alpha: float) -> None:
+    for use in (check_alpha, lambda value: expected_tokens(value, 2), lambda value: independent(value, 2)):
+        with pytest.raises(UsageError, match=r"alpha is .*between 0 and 1"):
+            use(alpha)
+
+
+def test_negative_draft_length_is_refused() -> None:
+    with pytest.raises(UsageError, match="draft length is -1"):
+        expected_tokens(0.5, -1)
+
+
+@pytest.mark.parametrize("text", ['{"counts": {"2": [1, 2]}}', '{"counts": {"1": [1, -2]}}', '{"tokens": 1}'])
+def test_a_damaged_histogram_does_not_decode(text: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(text, type=Acceptance)
+
+
+def test_file_adds_tasks_of_one_drafter() -> None:
+    parts = (
+        Acceptance(task="code", drafter="int8", counts={2: (1, 0, 3)}),
+        Acceptance(task="qa", drafter="int8", counts={2: (2, 2, 0)}),
+        Acceptance(task="qa", drafter="ngram", counts={0: (9,)}),
+    )
+    file = AcceptanceFile(bundle="digest", histograms=parts)
+    assert msgspec.json.decode(msgspec.json.encode(file), type=AcceptanceFile) == file
+    total = file.of("int8")
+    assert total is not None and total.counts == {2: (3, 2, 3)}
+    assert file.of("ngram") is None and file.of("f16") is None

@@ -1,0 +1,55 @@
+"""Bytes of weights and caches by hand."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from paceline.costmodel import ModelSpec, Rope, cache_bytes, footprint, matrix_bytes, parameters, weights_bytes
+from paceline.targets import Dtype
+
+SPEC = ModelSpec(
+    name="tiny",
+    family="qwen2",
+    layers=2,
+    hidden=8,
+    heads=4,
+    kv_heads=2,
+    head_size=2,
+    ffn=16,
+    vocabulary=32,
+    context=64,
+    norm_epsilon=1e-5,
+    rope=Rope(theta=10000.0),
+    tied=True,
+    qkv_bias=True,
+)
+MATRICES = 32 * 8 + 2 * (8 * 8 + 4 * 8 + 4 * 8 + 8 * 8 + 3 * 16 * 8)
+VECTORS = 2 * (2 * 8 + 8 + 4 + 4) + 8
+ROWS = 32 + 2 * (8 + 4 + 4 + 8 + 16 + 16 + 8)
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [("f32", 15 * 40 * 4), ("f16", 15 * 40 * 2), ("int8", 15 * 40 + 15 * 4), ("int4", 15 * 20 + 15 * 2 * 2)],
+)
+def test_matrix_bytes_count_scales(precision: Dtype, expected: int) -> None:
+    assert matrix_bytes(15, 40, precision) == expected
+
+
+def test_weights_by_hand() -> None:
+    assert parameters(SPEC) == MATRICES + VECTORS
+    assert weights_bytes(SPEC, "f32") == 4 * (MATRICES + VECTORS)
+    assert weights_bytes(SPEC, "int8") == MATRICES + 4 * ROWS + 4 * VECTORS
+
+
+def test_an_untied_head_counts() -> None:
+    untied = msgspec.structs.replace(SPEC, tied=False)
+    assert parameters(untied) - parameters(SPEC) == 32 * 8
+
+
+def test_footprint_adds_up() -> None:
+    size = footprint(SPEC, weights=1000, context=50, width=4, program=77)
+    assert size.caches == cache_bytes(SPEC, 50) == 2 * 2 * 2 * 50 * 2 * 4
+    assert size.logits == 4 * 32 * 4
+    assert size.total == 1000 + size.caches + size.logits + 77

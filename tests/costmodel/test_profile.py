@@ -1,0 +1,105 @@
+"""Profiles answer for compiled widths, and speak of one machine and one bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from paceline.costmodel import Machine, Measurement, Profile, read_profile
+from paceline.errors import ProfileError
+from paceline.files import write_json
+
+MACHINE = Machine(architecture="x86_64", cpu="Test CPU", cores=2, memory_bytes=8 << 30, drivers={"gpu": "SwiftShader"})
+
+
+def measured(width: int, seconds: float, **fields: Any) -> Measurement:
+    values = {"role": "target", "precision": "f32", "unit": "cpu", "cores": 2, "spread": 0.0, "repeats": 5}
+    return Measurement(**{**values, **fields, "width": width, "seconds": seconds})
+
+
+PROFILE = Profile(
+    bundle="digest",
+    machine=MACHINE,
+    context=128,
+    measurements=(
+        measured(8, 0.03),
+        measured(1, 0.01),
+        measured(4, 0.02),
+        measured(1, 0.018, cores=1),
+        measured(1, 0.002, role="drafter", precision="int8"),
+    ),
+    host_seconds=0.0002,
+)
+
+
+@pytest.mark.parametrize(("width", "seconds"), [(1, 0.01), (2, 0.02), (4, 0.02), (5, 0.03), (8, 0.03), (9, None)])
+def test_widths_round_up_to_what_runs(width: int, seconds: float | None) -> None:
+    assert PROFILE.seconds("target", "cpu", width) == seconds
+    assert PROFILE.seconds("target", "cpu", width, cores=2) == seconds
+
+
+def test_role_unit_and_cores_are_told_apart() -> None:
+    assert PROFILE.seconds("drafter", "cpu", 1) == 0.002
+    assert PROFILE.seconds("target", "cpu", 1, cores=1) == 0.018
+    assert PROFILE.seconds("target", "gpu", 1) is None
+    assert PROFILE.seconds("target", "cpu", 1, cores=3) is None
+    assert (PROFILE.cores("cpu"), PROFILE.cores("cpu", role="drafter"), PROFILE.cores("gpu")) == ((1, 2), (2,), ())
+
+
+def read(folder: Path, **fields: Any) -> Profile:
+    return read_profile(folder, **{"bundle": "digest", "machine": MACHINE, **fields})
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    write_json(tmp_path / "profile.json", PROFILE)
+    assert read(tmp_path) == PROFILE
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"has no profile\.json; run 'paceline profile"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 1}', '{"bundle": 3}'])
+def test_damaged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "profile.json").write_text(text)
+    with pytest.raises(ProfileError, match=r"profile\.json is not a valid Profile"):
+        read(tmp_path)
+
+
+def test_other_schema(tmp_path: Path) -> None:
+    write_json(tmp_path / "profile.json", msgspec.structs.replace(PROFILE, schema=9))
+    with pytest.raises(ProfileError, match="schema 9, expected 1"):
+        read(tmp_path)
+
+
+def test_other_bundle(tmp_path: Path) -> None:
+    write_json(tmp_path / "profile.json", PROFILE)
+    with pytest.raises(ProfileError, match="other programs or weights"):
+        read(tmp_path, bundle="another")
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"cpu": "Other CPU"}, "cpu: Other CPU, not Test CPU"),
+        ({"cores": 4}, "cores: 4, not 2"),
+        ({"architecture": "aarch64"}, "architecture: aarch64, not x86_64"),
+        ({"memory_bytes": 4 << 30}, "memory: 4294967296 bytes"),
+        ({"drivers": {"gpu": "Mali-G310"}}, "gpu: Mali-G310, not SwiftShader"),
+    ],
+)
+def test_other_machine_is_named(tmp_path: Path, fields: dict[str, Any], found: str) -> None:
+    write_json(tmp_path / "profile.json", PROFILE)
+    with pytest.raises(ProfileError, match=found):
+        read(tmp_path, machine=msgspec.structs.replace(MACHINE, **fields))
+
+
+def test_small_changes_are_the_same_machine(tmp_path: Path) -> None:
+    write_json(tmp_path / "profile.json", PROFILE)
+    updated_kernel = msgspec.structs.replace(MACHINE, memory_bytes=MACHINE.memory_bytes - (30 << 20))
+    lost_driver = msgspec.structs.replace(MACHINE, drivers={})
+    assert read(tmp_path, machine=updated_kernel) == read(tmp_path, machine=lost_driver) == PROFILE

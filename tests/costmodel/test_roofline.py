@@ -1,0 +1,76 @@
+"""The roofline names the wall, and a better machine is never slower."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.costmodel import Work, roofline
+from paceline.costmodel.roofline import multiplied_as
+from paceline.targets import Figure, ProcessingUnit
+
+amounts = st.integers(0, 10**12)
+works = st.builds(Work, amounts, amounts, amounts, st.integers(0, 10**5))
+
+
+def figure(value: float) -> Figure:
+    return Figure(value=value, source="test")
+
+
+UNIT = ProcessingUnit(
+    name="cpu",
+    kind="cpu",
+    description="test",
+    cores=4,
+    peak={"f32": figure(1e9), "int8": figure(4e9)},
+    bandwidth=figure(1e9),
+    memory=figure(1e9),
+    launch=figure(1e-3),
+)
+
+
+def better(**fields: Any) -> ProcessingUnit:
+    return msgspec.structs.replace(UNIT, **fields)
+
+
+@pytest.mark.parametrize(
+    ("work", "bound", "seconds"),
+    [
+        (Work(1, 3 * 10**9, 10**9, 1), "bandwidth", 4.001),
+        (Work(5 * 10**9, 10**9, 0, 1), "arithmetic", 5.001),
+        (Work(1000, 1000, 1000, 10), "launches", 0.010002),
+    ],
+)
+def test_the_wall_by_hand(work: Work, bound: str, seconds: float) -> None:
+    estimate = roofline(work, UNIT, "f32")
+    assert estimate.bound == bound
+    assert estimate.seconds == pytest.approx(seconds)
+
+
+@given(works)
+def test_a_better_unit_is_never_slower(work: Work) -> None:
+    now = roofline(work, UNIT, "f32").seconds
+    for unit in (
+        better(bandwidth=figure(2e9)),
+        better(peak={"f32": figure(2e9)}),
+        better(launch=figure(5e-4)),
+    ):
+        assert roofline(work, unit, "f32").seconds <= now
+
+
+@given(works)
+def test_fewer_cores_slow_arithmetic_only(work: Work) -> None:
+    whole, half = roofline(work, UNIT, "f32"), roofline(work, UNIT, "f32", cores=2)
+    assert half.arithmetic == pytest.approx(2 * whole.arithmetic)
+    assert (half.bandwidth, half.launches) == (whole.bandwidth, whole.launches)
+
+
+def test_precisions_run_in_what_the_unit_has() -> None:
+    gpu = better(peak={"f32": figure(1e9), "f16": figure(2e9)})
+    assert multiplied_as("int8", UNIT) == "int8"
+    assert multiplied_as("int8", gpu) == "f32"
+    assert multiplied_as("f16", gpu) == "f32"  # a storage format

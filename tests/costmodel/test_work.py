@@ -1,0 +1,100 @@
+"""Work of a forward pass against a layer counted by hand, and against 2 operations a parameter."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.costmodel import Experts, ModelSpec, Rope, Work, attention, forward, layer, matmul, parameters
+from paceline.costmodel.work import elementwise
+
+TINY = ModelSpec(
+    name="tiny",
+    family="llama",
+    layers=2,
+    hidden=8,
+    heads=4,
+    kv_heads=2,
+    head_size=2,
+    ffn=16,
+    vocabulary=32,
+    context=64,
+    norm_epsilon=1e-5,
+    rope=Rope(theta=10000.0),
+)
+LLAMA_3_2_3B = msgspec.structs.replace(
+    TINY, name="llama-3.2-3b", layers=28, hidden=3072, heads=24, kv_heads=8, head_size=128, ffn=8192,
+    vocabulary=128256, tied=True,
+)  # fmt: skip
+QWEN3_30B = msgspec.structs.replace(
+    TINY, name="qwen3-30b-a3b", layers=48, hidden=2048, heads=32, kv_heads=4, head_size=128, vocabulary=151936,
+    qk_norm=True, experts=Experts(count=128, active=8, ffn=768),
+)  # fmt: skip
+
+
+def test_matmul_by_hand() -> None:
+    assert matmul(2, 3, 5) == Work(60, (10 + 15) * 4, 6 * 4, 1)
+    assert matmul(2, 3, 5, right_bytes=27) == Work(60, 40 + 27, 24, 1)
+
+
+def test_layer_by_hand() -> None:
+    width, context = 3, 10
+    # q [8, 8], k and v [4, 8], o [8, 8]; gate and up [16, 8], down [8, 16].
+    projections = 2 * width * (8 * 8 + 4 * 8 + 4 * 8 + 8 * 8)
+    feed = 2 * width * 3 * 16 * 8 + 5 * width * 16
+    # Each of 4 heads: scores and mix of 3 tokens over 10 keys of size 2; softmax takes 5 operations a score.
+    attend = 2 * (2 * width * 4 * context * 2) + 5 * width * 4 * context
+    rotary, norms = 3 * width * (4 + 2) * 2, 2 * 4 * width * 8
+    found = layer(TINY, width, context, "f32")
+    assert found.operations == projections + feed + attend + rotary + norms
+    assert found.dispatches == 4 + (3 + 1) + (2 + 1 + 1) + 1 + 2
+
+
+def test_shared_kv_heads_are_read_once() -> None:
+    few = attention(TINY, 1, 1000)
+    many = attention(msgspec.structs.replace(TINY, kv_heads=4), 1, 1000)
+    assert few.operations == many.operations
+    assert many.bytes_read - few.bytes_read == pytest.approx(2 * 2 * 1000 * 2 * 4)
+
+
+@pytest.mark.parametrize(("spec", "billions"), [(LLAMA_3_2_3B, 3.21), (QWEN3_30B, 30.5)])
+def test_parameters_are_the_published_ones(spec: ModelSpec, billions: float) -> None:
+    assert parameters(spec) / 1e9 == pytest.approx(billions, rel=0.005)
+
+
+@pytest.mark.parametrize("width", [1, 64])
+def test_a_large_model_takes_two_operations_a_parameter(width: int) -> None:
+    work = forward(LLAMA_3_2_3B, width=width, context=128, precision="f32")
+    assert work.operations == pytest.approx(2 * parameters(LLAMA_3_2_3B) * width, rel=0.01)
+
+
+def test_experts_work_on_active_parameters_and_are_read_once() -> None:
+    one = forward(QWEN3_30B, width=1, context=128, precision="f32")
+    assert one.operations / 2 == pytest.approx(3.0e9, rel=0.05)  # 30B-A3B: 3.3 B active, the embedding is a look-up
+    wide = forward(QWEN3_30B, width=64, context=128, precision="f32")
+    assert wide.bytes_read < 1.1 * 4 * parameters(QWEN3_30B)
+    assert wide.operations == pytest.approx(64 * one.operations, rel=0.01)
+
+
+def test_int8_reads_about_a_quarter() -> None:
+    f32, int8 = (forward(LLAMA_3_2_3B, width=1, context=128, precision=p) for p in ("f32", "int8"))
+    assert f32.operations == int8.operations
+    assert int8.bytes_read / f32.bytes_read == pytest.approx(0.25, abs=0.02)
+
+
+@given(st.integers(1, 32), st.integers(1, 200))
+def test_more_tokens_are_more_work(width: int, context: int) -> None:
+    now = forward(TINY, width=width, context=context, precision="int8")
+    wider = forward(TINY, width=width + 1, context=context, precision="int8")
+    longer = forward(TINY, width=width, context=context + 1, precision="int8")
+    assert now.dispatches == wider.dispatches == longer.dispatches
+    assert wider.operations > now.operations and wider.bytes > now.bytes
+    assert longer.operations > now.operations and longer.bytes > now.bytes
+
+
+def test_work_adds_up() -> None:
+    part = elementwise(10, operations=3)
+    assert part + part == part * 2 == Work(60, 80, 80, 2)
+    assert sum([part, part], Work()) == part * 2
