@@ -10,7 +10,7 @@ from paceline.partition.plan import Mapping
 from paceline.partition.times import compiled_width, model_of
 
 NGRAM = "ngram"
-_GIB = 1 << 30
+_MIB, _GIB = 1 << 20, 1 << 30
 
 
 def placements(bundle: Bundle, mapping: Mapping) -> tuple[tuple[BundledModel, str], ...]:
@@ -54,11 +54,13 @@ def _memory(bundle: Bundle, mapping: Mapping, memory_bytes: int | None) -> str |
 
 def _too_large(parts: list[tuple[str, Role, Footprint]], budget: float) -> str:
     each = "; ".join(
-        f"{role} on {unit} {size.total / _GIB:.2f} GiB ({size.weights / _GIB:.2f} of weights)"
-        for unit, role, size in parts
+        f"{role} on {unit} {_size(size.total)} ({_size(size.weights)} of weights)" for unit, role, size in parts
     )
-    needed = sum(size.total for _, _, size in parts)
-    return f"{each}: {needed / _GIB:.2f} GiB > {budget / _GIB:.2f} GiB of memory"
+    return f"{each}: {_size(sum(size.total for _, _, size in parts))} > {_size(budget)} of memory"
+
+
+def _size(count: float) -> str:
+    return f"{count / _GIB:.2f} GiB" if count >= _GIB else f"{count / _MIB:.1f} MiB"
 
 
 def model_footprint(bundle: Bundle, model: BundledModel, unit: str) -> Footprint:
