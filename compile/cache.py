@@ -1,0 +1,122 @@
+"""Compiled things by what they were made of: ``$PACELINE_CACHE`` or ``~/.cache/paceline/compile``.
+
+<key>.<suffix>         the thing
+<key>.<suffix>.json    its size, checksum and time of change; an entry that no longer fits is made again
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache as once
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from paceline.files import FileEntry, describe, write_json, writing
+
+TOOLS = ("paceline", "iree-base-compiler", "torch", "numpy")
+
+
+class _Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    entry: FileEntry
+    changed: int
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A cached file and its checksum, known without reading it."""
+
+    path: Path
+    entry: FileEntry
+
+
+class Cache:
+    """A folder of finished files. Several processes may share it: a file appears whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+
+    def find(self, key: str, suffix: str) -> Entry | None:
+        """The entry, unless it is absent or was changed since it was made."""
+        path = self.folder / f"{key}.{suffix}"
+        try:
+            receipt = msgspec.json.decode(_receipt_of(path).read_bytes(), type=_Receipt)
+            state = path.stat()
+        except (OSError, msgspec.DecodeError):
+            return None
+        unchanged = (state.st_size, state.st_mtime_ns) == (receipt.entry.bytes, receipt.changed)
+        return Entry(path=path, entry=receipt.entry) if unchanged else None
+
+    def make(self, key: str, suffix: str, write: Callable[[Path], None]) -> Entry:
+        """The entry, made by ``write(path)`` if it is not there.
+
+        Raises:
+            OutputError: the cache cannot be written, or the disk is full.
+        """
+        return self.find(key, suffix) or self.remake(key, suffix, write)
+
+    def remake(self, key: str, suffix: str, write: Callable[[Path], None]) -> Entry:
+        """The entry, made anew."""
+        path = self.folder / f"{key}.{suffix}"
+        with writing(path):
+            scratch = Path(tempfile.mkdtemp(prefix=f".{key[:12]}-", dir=self.folder))
+            try:
+                made = scratch / path.name
+                write(made)
+                made.chmod(0o644)
+                entry = describe(made)
+                receipt = _Receipt(entry=entry, changed=made.stat().st_mtime_ns)
+                _receipt_of(path).unlink(missing_ok=True)
+                made.replace(path)
+                write_json(_receipt_of(path), receipt)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        return Entry(path=path, entry=entry)
+
+
+def default_folder() -> Path:
+    """``$PACELINE_CACHE``, or a folder in the user's cache."""
+    if chosen := os.environ.get("PACELINE_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "paceline" / "compile"
+
+
+def key(*inputs: object, by: tuple[str, ...] = ()) -> str:
+    """Identity of what is made from ``inputs`` (values that JSON can hold) by these versions of all tools.
+
+    ``by`` names the modules of this folder that make it: a changed decoder never meets an old program.
+    """
+    sources = [hashlib.sha256((Path(__file__).parent / f"{name}.py").read_bytes()).hexdigest() for name in by]
+    return hashlib.sha256(msgspec.json.encode([versions(), sources, inputs], order="sorted")).hexdigest()
+
+
+def place(entry: Entry, path: Path) -> None:
+    """Put a cached file at ``path``: a hard link where the file system has them, else a copy."""
+    try:
+        path.hardlink_to(entry.path)
+    except OSError:
+        shutil.copyfile(entry.path, path)
+
+
+@once
+def versions() -> dict[str, str]:
+    """Versions of the tools that shape a program."""
+    return {name: _version(name) for name in TOOLS}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _receipt_of(path: Path) -> Path:
+    return path.with_name(path.name + ".json")

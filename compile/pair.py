@@ -1,0 +1,100 @@
+"""Which packages a bundle is made of, checked against each other before any compiler is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from paceline.compile.package import TOKENIZER, Package, read_package
+from paceline.compile.precision import BYTES_PER_WORD, precision_named
+from paceline.costmodel import ModelSpec, Role
+from paceline.errors import PackageError, PairError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A package in its role."""
+
+    role: Role
+    folder: Path
+    package: Package
+    precision: str
+    same_as_target: bool = False
+
+
+def candidates(
+    target: Path, target_precision: str, drafter: Path | None, drafter_precision: str, context: int
+) -> tuple[Candidate, ...]:
+    """The target, and the drafter where one is given.
+
+    Raises:
+        PackageError: one of them is no package, or damaged.
+        PairError: their vocabularies differ.
+        UsageError: an unknown precision, or a context that one of them was not trained for.
+    """
+    models = [Candidate("target", target, read_package(target), target_precision)]
+    if drafter is not None:
+        package = read_package(drafter)
+        same = package.files == models[0].package.files
+        models.append(Candidate("drafter", drafter, package, drafter_precision, same_as_target=same))
+        if not same:
+            check_vocabularies(drafter, target)
+    for model in models:
+        _check(model.package.spec, model.precision, context)
+    return tuple(models)
+
+
+def _check(spec: ModelSpec, precision: str, context: int) -> None:
+    precision_named(precision)
+    if not 1 <= context <= spec.context:
+        raise UsageError(f"context {context} is not within the {spec.context} tokens that {spec.name} was trained for")
+    columns = (spec.hidden, spec.heads * spec.head_size, spec.ffn)
+    if precision == "int8" and any(count % BYTES_PER_WORD for count in columns):
+        raise UsageError(f"{spec.name} has matrices of {columns} columns; int8 needs multiples of {BYTES_PER_WORD}")
+
+
+def check_vocabularies(drafter: Path, target: Path) -> None:
+    """Compare what ids mean; embeddings may be padded differently, so their sizes say nothing.
+
+    Raises:
+        PairError: an id or a text means something else to the other model.
+    """
+    one, other = vocabulary(drafter), vocabulary(target)
+    if one == other:
+        return
+    text = min(one.items() ^ other.items(), key=lambda item: item[1])[0]
+    raise PairError(
+        f"drafter {drafter} and target {target} have different vocabularies ({len(one)} and {len(other)} entries; "
+        f"{text!r} is {one.get(text, 'unknown')} and {other.get(text, 'unknown')}): a drafted id would mean another "
+        "text; choose a drafter of the same model family, or the target itself at a lower precision"
+    )
+
+
+class _Added(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _Model(msgspec.Struct):
+    vocab: dict[str, int]
+
+
+class _Tokenizer(msgspec.Struct):
+    model: _Model
+    added_tokens: list[_Added] = []
+
+
+def vocabulary(folder: Path) -> dict[str, int]:
+    """Ids by text, added tokens included.
+
+    Raises:
+        PackageError: the tokenizer cannot be read.
+    """
+    path = folder / TOKENIZER
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Tokenizer)
+    except (OSError, msgspec.DecodeError) as error:
+        raise PackageError(f"{path} is not a tokenizer with a vocabulary: {error}; import the model again") from error
+    return found.model.vocab | {token.content: token.id for token in found.added_tokens}

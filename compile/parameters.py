@@ -1,0 +1,126 @@
+"""The parameters of a compiled decoder: their names, shapes, and which checkpoint tensors each is made of.
+
+The archive writes this list and the decoder reads it, so a program and its weights cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.compile.precision import Part, Precision
+from paceline.costmodel import ModelSpec, Rope
+
+LANES = 16  # columns of the matrix of ones: the narrowest that every matmul kernel takes
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """A weight [rows, columns] at the model's precision: the ``sources`` stacked along the rows."""
+
+    name: str
+    rows: int
+    columns: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """A norm or bias f32 [size]: the ``sources`` joined."""
+
+    name: str
+    size: int
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A constant f32 of two axes that no checkpoint has: ``rope`` angles, or ones where that is None."""
+
+    name: str
+    shape: tuple[int, int]
+    rope: Rope | None = None
+    sine: bool = False
+
+
+Parameter = Matrix | Vector | Table
+
+
+def parameters(spec: ModelSpec, context: int) -> tuple[Parameter, ...]:
+    """All parameters of a decoder with room for ``context`` tokens, in the order of the archive."""
+    head = () if spec.tied else (Matrix("head", spec.vocabulary, spec.hidden, ("head.weight",)),)
+    return (
+        Matrix("embedding", spec.vocabulary, spec.hidden, ("embedding.weight",)),
+        *(parameter for i in range(spec.layers) for parameter in _layer(spec, f"layers.{i}")),
+        Vector("norm", spec.hidden, ("norm.weight",)),
+        *head,
+        *_tables(spec, context),
+    )
+
+
+def declared(parameter: Parameter, precision: Precision) -> dict[str, Part]:
+    """The arrays that a parameter is stored as, by full name."""
+    if isinstance(parameter, Matrix):
+        parts = precision.parts(parameter.rows, parameter.columns)
+        return {f"{parameter.name}.{part}": value for part, value in parts.items()}
+    shape = (parameter.size,) if isinstance(parameter, Vector) else parameter.shape
+    return {parameter.name: Part("f32", shape)}
+
+
+def _layer(spec: ModelSpec, at: str) -> list[Parameter]:
+    q, kv = spec.heads * spec.head_size, spec.kv_heads * spec.head_size
+    found: list[Parameter] = [
+        Vector(f"{at}.attention_norm", spec.hidden, (f"{at}.attention_norm.weight",)),
+        Matrix(f"{at}.qkv", q + 2 * kv, spec.hidden, tuple(f"{at}.{name}.weight" for name in "qkv")),
+        Matrix(f"{at}.o", spec.hidden, q, (f"{at}.o.weight",)),
+        Vector(f"{at}.ffn_norm", spec.hidden, (f"{at}.ffn_norm.weight",)),
+        Matrix(f"{at}.gate_up", 2 * spec.ffn, spec.hidden, (f"{at}.gate.weight", f"{at}.up.weight")),
+        Matrix(f"{at}.down", spec.hidden, spec.ffn, (f"{at}.down.weight",)),
+    ]
+    if spec.qkv_bias:
+        found.append(Vector(f"{at}.qkv_bias", q + 2 * kv, tuple(f"{at}.{name}.bias" for name in "qkv")))
+    if spec.qk_norm:
+        found += [Vector(f"{at}.{name}_norm", spec.head_size, (f"{at}.{name}_norm.weight",)) for name in "qk"]
+    if spec.post_norms:
+        names = ("attention_post_norm", "ffn_post_norm")
+        found += [Vector(f"{at}.{name}", spec.hidden, (f"{at}.{name}.weight",)) for name in names]
+    return found
+
+
+def _tables(spec: ModelSpec, context: int) -> list[Table]:
+    shape = (context, spec.head_size)
+    tables = [Table("ones", (LANES, context))]
+    for name, rope in (("rope", spec.rope), ("local_rope", spec.local_rope)):
+        if rope is not None:
+            tables += [Table(f"{name}_cosine", shape, rope), Table(f"{name}_sine", shape, rope, sine=True)]
+    return tables
+
+
+def table_values(table: Table) -> NDArray[np.float32]:
+    """The values of a table, computed in f64 and rounded once.
+
+    The sine of the first half is negated: rotated = x * cosine + (second half, first half) * sine.
+    """
+    if table.rope is None:
+        return np.ones(table.shape, np.float32)
+    context, head_size = table.shape
+    angles = np.arange(context, dtype=np.float64)[:, None] * _frequencies(table.rope, head_size)
+    halves = (-np.sin(angles), np.sin(angles)) if table.sine else (np.cos(angles), np.cos(angles))
+    return np.concatenate(halves, axis=1).astype(np.float32)
+
+
+def _frequencies(rope: Rope, head_size: int) -> NDArray[np.float64]:
+    """Radians per token of each pair of channels [head_size / 2]."""
+    plain = 1.0 / rope.theta ** (np.arange(0, head_size, 2, dtype=np.float64) / head_size)
+    if rope.scaling == "none":
+        return plain
+    if rope.scaling == "linear":
+        return plain / rope.factor
+    # llama3: waves longer than original_context / low are stretched, those shorter than original_context / high kept,
+    # in between it blends
+    turns = rope.original_context * plain / (2 * math.pi)
+    keep = np.clip((turns - rope.low) / (rope.high - rope.low), 0.0, 1.0)
+    return keep * plain + (1 - keep) * plain / rope.factor

@@ -1,0 +1,95 @@
+"""The phases of a compilation, on one screen.
+
+    Capture (a shape, a precision, widths)
+      | capture    torch.export on fake tensors, one function a width      -> torch dialect
+      | lower      iree-compile --compile-to=input, weight matmuls marked  -> linalg
+      | emit       iree-compile for one processing unit                    -> .vmfb
+
+Each phase is a file made from a file, cached by what went into it; units share the first two phases.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from paceline.compile import cpu
+from paceline.compile.cache import Cache, Entry, key
+from paceline.compile.capture import Capture
+from paceline.compile.emit_vmfb import emit_vmfb, flags
+from paceline.compile.lower_to_linalg import lower_to_linalg
+from paceline.compile.tools import Children
+from paceline.targets import ProcessingUnit
+
+_CAPTURED_BY = ("capture", "decoder", "export_model", "parameters", "precision")
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Where phases keep their files, and the children that they run; ``dump`` is a folder for copies of all IR."""
+
+    cache: Cache
+    children: Children
+    dump: Path | None = None
+
+    def capture(self, capture: Capture) -> Entry:
+        """Phase 1: MLIR of the torch dialect."""
+
+        def write(output: Path) -> None:
+            request = self.cache.folder / f"{name}.capture.json"
+            request.write_bytes(msgspec.json.encode(capture))
+            command = (sys.executable, "-m", "paceline.compile.export_model", str(request), str(output))
+            self.children.run(command, tool="torch.export")
+
+        name = key("capture", _shape(capture), by=_CAPTURED_BY)
+        return self._dumped(self.cache.make(name, "torch.mlir", write), capture, "1-torch.mlir")
+
+    def lower(self, capture: Capture) -> Entry:
+        """Phases 1 and 2: MLIR of the linalg dialect, weight matmuls marked."""
+        name = key("lower", _shape(capture), by=(*_CAPTURED_BY, "lower_to_linalg"))
+        if self.dump is None and (found := self.cache.find(name, "linalg.mlir")):
+            return found
+        source = self.capture(capture).path
+        made = self.cache.make(
+            name, "linalg.mlir", lambda output: lower_to_linalg(source, capture, output, self.children)
+        )
+        return self._dumped(made, capture, "2-linalg.mlir")
+
+    def program(self, capture: Capture, unit: ProcessingUnit) -> Entry:
+        """All phases: a .vmfb for ``unit``.
+
+        Raises:
+            CompileFailed: a phase failed; its input stays in the cache, so that the command can be repeated.
+        """
+        name = key(
+            *("emit", _shape(capture), flags(unit), cpu.identity(unit)),
+            by=(*_CAPTURED_BY, "lower_to_linalg"),
+        )
+        if self.dump is None and (found := self.cache.find(name, "vmfb")):
+            return found
+        source = self.lower(capture).path
+        folder = None if self.dump is None else self.dump / f"{label(capture)}.3-{unit.name}"
+        return self.cache.remake(
+            name, "vmfb", lambda output: emit_vmfb(source, unit, output, self.children, dump=folder)
+        )
+
+    def _dumped(self, entry: Entry, capture: Capture, ending: str) -> Entry:
+        if self.dump is not None:
+            self.dump.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(entry.path, self.dump / f"{label(capture)}.{ending}")
+        return entry
+
+
+def label(capture: Capture) -> str:
+    """What dumped files of a capture are called."""
+    return f"{capture.spec.name}.{capture.precision}-{capture.form}"
+
+
+def _shape(capture: Capture) -> object:
+    """A capture without what leaves no trace in its IR: models of one shape share programs."""
+    spec = msgspec.structs.replace(capture.spec, name="", family="", context=0)
+    return msgspec.to_builtins(msgspec.structs.replace(capture, spec=spec))

@@ -1,0 +1,196 @@
+"""How a float matrix is stored, and how a program multiplies with what is stored: f32, f16, int8, all in this file.
+
+A matrix [rows, columns] becomes *parts*: arrays that share its rows, so that blocks of rows can be stored one after
+another and joined. The storing side is numpy, the program side torch; torch is imported by the caller's process only.
+
+    f32     weight f32 [rows, columns]
+    f16     weight f16 [rows, columns]; widened to f32 when used, nothing else is rounded
+    int8    weight i8 [rows, columns], scale f32 [rows]; activations are rounded to i8 with one scale a row when used
+
+Groups of columns with a scale each would be another row of the table: parts gain a [rows, groups] scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.errors import UsageError
+from paceline.targets import ProcessingUnit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_TINY = 1e-10  # below it a row of activations counts as zero; keeps the division finite
+_LARGEST = 127
+BYTES_PER_WORD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stored array as the program declares it: ``dtype`` is f32, f16, i8 or i32."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Precision(Protocol):
+    """One way to store and use the matrices of a model."""
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it."""
+
+    @property
+    def form(self) -> str:
+        """How programs read the stored bytes; programs of equal name and form are the same program."""
+
+    def parts(self, rows: int, columns: int) -> dict[str, Part]:
+        """What a matrix [rows, columns] is declared as, by part name."""
+
+    def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """Stored parts of some rows [rows, columns]."""
+
+    def linear(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        """f32 activations [n, columns] times the transposed matrix: f32 [n, rows]."""
+
+    def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        """Rows ``ids`` [n] of the matrix: f32 [n, columns]."""
+
+
+@dataclass(frozen=True, slots=True)
+class F32:
+    """Matrices as they are."""
+
+    name: str = "f32"
+    form: str = "plain"
+
+    def parts(self, rows: int, columns: int) -> dict[str, Part]:
+        return {"weight": Part("f32", (rows, columns))}
+
+    def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        return {"weight": block}
+
+    def linear(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        return x @ parts["weight"].t()
+
+    def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        return parts["weight"][ids]
+
+
+@dataclass(frozen=True, slots=True)
+class F16:
+    """Half the bytes; arithmetic stays f32."""
+
+    name: str = "f16"
+    form: str = "plain"
+
+    def parts(self, rows: int, columns: int) -> dict[str, Part]:
+        return {"weight": Part("f16", (rows, columns))}
+
+    def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        limit = np.float32(np.finfo(np.float16).max)
+        return {"weight": np.clip(block, -limit, limit).astype(np.float16)}
+
+    def linear(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        return x @ parts["weight"].float().t()
+
+    def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        return parts["weight"][ids].float()
+
+
+@dataclass(frozen=True, slots=True)
+class Int8:
+    """One scale per output channel, one per row of activations, exact i32 sums.
+
+    With ``words`` the same bytes are declared as i32 [rows, columns / 4] (byte j of word c is column 4c + j), for
+    units that cannot load single bytes: IREE emulates i8 storage there with wrong results.
+    """
+
+    words: bool = False
+    name: str = "int8"
+
+    @property
+    def form(self) -> str:
+        return "words" if self.words else "bytes"
+
+    def parts(self, rows: int, columns: int) -> dict[str, Part]:
+        scale = Part("f32", (rows,))
+        if self.words:
+            return {"weight": Part("i32", (rows, columns // BYTES_PER_WORD)), "scale": scale}
+        return {"weight": Part("i8", (rows, columns)), "scale": scale}
+
+    def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        scale = (np.abs(block).max(axis=1) / np.float32(_LARGEST)).astype(np.float32)
+        scale[scale == 0] = 1
+        return {"weight": np.rint(block / scale[:, None]).astype(np.int8), "scale": scale}
+
+    def linear(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        import torch
+
+        x_scale = x.abs().amax(-1, keepdim=True) * (1 / _LARGEST)
+        rounded = torch.round(x / torch.clamp(x_scale, min=_TINY))
+        if self.words:
+            total = _words_matmul(rounded.to(torch.int32), parts["weight"])
+        else:
+            total = torch._int_mm(rounded.to(torch.int8), parts["weight"].t())
+        return total.to(torch.float32) * x_scale * parts["scale"]
+
+    def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        import torch
+
+        weight = parts["weight"][ids]
+        if self.words:
+            weight = torch.stack([_byte(weight, j) for j in range(BYTES_PER_WORD)], -1).flatten(1)
+        return weight.float() * parts["scale"][ids][:, None]
+
+
+def _words_matmul(x: Tensor, words: Tensor) -> Tensor:
+    """i32 activations [n, columns] times i8 columns packed in ``words`` [rows, columns / 4]: i32 [n, rows]."""
+    total = x[:, 0::BYTES_PER_WORD] @ _byte(words, 0).t()
+    for j in range(1, BYTES_PER_WORD):
+        total = total + x[:, j::BYTES_PER_WORD] @ _byte(words, j).t()
+    return total
+
+
+def _byte(words: Tensor, j: int) -> Tensor:
+    """Byte ``j`` of each word with its sign. The left shift is a multiplication and the right shift takes a tensor:
+    the forms that torch-mlir lowers.
+    """
+    import torch
+
+    high = words * (1 << (24 - 8 * j)) if j < BYTES_PER_WORD - 1 else words
+    return torch.bitwise_right_shift(high, torch.full((1, 1), 24, dtype=torch.int32))
+
+
+PRECISIONS: dict[str, Precision] = {"f32": F32(), "f16": F16(), "int8": Int8()}
+
+
+def precision_named(name: str) -> Precision:
+    """The precision called ``name``.
+
+    Raises:
+        UsageError: there is none; lists the known ones.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}; known: {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def precision_on(name: str, unit: ProcessingUnit) -> Precision:
+    """The precision called ``name`` in the form that ``unit`` can read."""
+    precision = precision_named(name)
+    if isinstance(precision, Int8) and unit.storage_bits > 8:
+        return replace(precision, words=True)
+    return precision
+
+
+def refusal(name: str, unit: ProcessingUnit) -> str | None:
+    """Why ``unit`` can never run a precision, known before any compiler is asked; None where it may."""
+    if name == "f16" and unit.storage_bits > 16:
+        return f"{unit.name} ({unit.description}) has no 16-bit storage; use f32 or int8 there"
+    return None
