@@ -7,6 +7,7 @@ from typing import Any
 
 from paceline.errors import DeviceUnavailable
 from paceline.runtime.iree_program import IreeDevice
+from paceline.runtime.vulkan_probe import VulkanDevice, parse_device
 from paceline.targets import ProcessingUnit
 
 
@@ -24,12 +25,26 @@ def open_gpu(unit: ProcessingUnit) -> IreeDevice:
             "no Vulkan driver was found; install your GPU's driver, or run 'paceline doctor --install-swiftshader'"
         )
     prepare(driver)
-    hal, name = _vulkan()
-    return IreeDevice(unit, name, hal)
+    hal, device = _vulkan()
+    if reason := why_not(unit, device):
+        raise DeviceUnavailable(f"{device.name} cannot run programs for {unit.description}: {reason}")
+    return IreeDevice(unit, device.name, hal)
+
+
+def why_not(unit: ProcessingUnit, device: VulkanDevice) -> str | None:
+    """What keeps a device from running a unit's programs, or None; IREE checks none of it and computes rubbish."""
+    low, high = device.subgroup
+    if not device.supported:
+        return f"it lacks what IREE needs ({device.missing})"
+    if unit.subgroup and not low <= unit.subgroup <= high:
+        return f"they rely on subgroups of {unit.subgroup}, it has {low} to {high}; compile for this device"
+    if unit.storage_bits < device.storage_bits:
+        return f"they load {unit.storage_bits}-bit elements, it can load {device.storage_bits}-bit ones; compile for it"
+    return None
 
 
 @cache
-def _vulkan() -> tuple[Any, str]:
+def _vulkan() -> tuple[Any, VulkanDevice]:
     from iree.runtime import _binding
 
     try:
@@ -37,7 +52,8 @@ def _vulkan() -> tuple[Any, str]:
         devices = driver.query_available_devices()
         if not devices:
             raise DeviceUnavailable("the Vulkan driver offers no device; see 'paceline doctor'")
-        return driver.create_device(devices[0]["device_id"]), str(devices[0]["name"])
+        number = devices[0]["device_id"]
+        return driver.create_device(number), parse_device(str(driver.dump_device_info(number)))
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DeviceUnavailable(f"the Vulkan driver cannot be used: {reason}; see 'paceline doctor'") from error

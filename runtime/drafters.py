@@ -1,0 +1,108 @@
+"""Who rides ahead: a compiled model, the text's own repetitions, or nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.runtime.sampling import Sampling, draw, probabilities
+from paceline.runtime.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Drafted tokens [gamma] and the distributions [gamma, vocabulary] they were drawn from (None when greedy)."""
+
+    tokens: tuple[int, ...] = ()
+    probabilities: NDArray[np.float64] | None = None
+
+
+class Drafter(Protocol):
+    """Proposes what may follow a text."""
+
+    def prepare(self, sequence: Sequence[int]) -> None:
+        """Read a prompt before the first proposal, as far as this drafter needs to."""
+        ...
+
+    def propose(
+        self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
+    ) -> Proposal:
+        """Propose up to ``length`` tokens after ``sequence``; needs len(sequence) + length <= context."""
+        ...
+
+
+class NoDrafter:
+    """Proposes nothing: plain decoding."""
+
+    def prepare(self, sequence: Sequence[int]) -> None:
+        """Nothing to read."""
+
+    def propose(
+        self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
+    ) -> Proposal:
+        """An empty proposal."""
+        return Proposal()
+
+
+class ModelDrafter:
+    """A model that runs ahead token by token; it stops where it would end the text."""
+
+    def __init__(self, session: Session, *, ends: frozenset[int] = frozenset()) -> None:
+        self._session, self._ends = session, ends
+
+    def prepare(self, sequence: Sequence[int]) -> None:
+        """Fill the caches with the prompt."""
+        self._session.follow(sequence, rows=0)
+
+    def propose(
+        self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
+    ) -> Proposal:
+        """Run ``length`` passes; the first also catches up with what the last round added."""
+        tokens: list[int] = []
+        rows: list[NDArray[np.float64]] = []
+        while len(tokens) < length and not (tokens and tokens[-1] in self._ends):
+            step = self._session.follow([*sequence, *tokens], logits=not sampling.greedy)
+            if step.logits is None:
+                tokens.append(int(step.ids[0]))
+            else:
+                rows.append(probabilities(step.logits[0], sampling))
+                tokens.append(draw(rows[-1], random.random()))
+        return Proposal(tuple(tokens), np.stack(rows) if rows else None)
+
+
+class NgramDrafter:
+    """Prompt lookup: what followed the last time that the text's last few tokens stood in it.
+
+    The longest match of ``longest`` down to ``shortest`` tokens wins, and of those the most recent.
+    """
+
+    def __init__(self, *, vocabulary: int, longest: int = 3, shortest: int = 1) -> None:
+        self._vocabulary, self._longest, self._shortest = vocabulary, longest, shortest
+
+    def prepare(self, sequence: Sequence[int]) -> None:
+        """Nothing to read: the text itself is searched."""
+
+    def propose(
+        self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
+    ) -> Proposal:
+        """Copy up to ``length`` tokens; drawn from a point mass, as far as sampling is concerned."""
+        tokens = _continuation(np.asarray(sequence, np.int32), length, self._longest, self._shortest)
+        if sampling.greedy or not tokens:
+            return Proposal(tokens)
+        certain = np.zeros((len(tokens), self._vocabulary))
+        certain[range(len(tokens)), tokens] = 1.0
+        return Proposal(tokens, certain)
+
+
+def _continuation(text: NDArray[np.int32], length: int, longest: int, shortest: int) -> tuple[int, ...]:
+    for size in range(min(longest, len(text) - 1), shortest - 1, -1):
+        windows = np.lib.stride_tricks.sliding_window_view(text[:-1], size)
+        found = np.flatnonzero((windows == text[-size:]).all(axis=1))
+        if len(found):
+            start = int(found[-1]) + size
+            return tuple(int(token) for token in text[start : start + length])
+    return ()

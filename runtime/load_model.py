@@ -1,0 +1,75 @@
+"""From a bundle's folder to a model, on the devices that a plan or the caller names."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from paceline.costmodel import Role
+from paceline.errors import DeviceUnavailable, PlanError
+from paceline.partition import Bundle, Mapping, Plan, read_bundle
+from paceline.runtime.device import Device, open_device
+from paceline.runtime.model import Model
+from paceline.runtime.program import Program, load_program
+from paceline.runtime.setting import DrafterKind, Setting, choose_setting, stored_plan
+from paceline.runtime.text import read_tokenizer
+
+
+def load(
+    folder: str | Path,
+    *,
+    mapping: Mapping | None = None,
+    draft_length: int | None = None,
+    drafter: DrafterKind | None = None,
+    plan: Plan | None = None,
+    device: Device | None = None,
+) -> Model:
+    """Load a bundle. What is not given comes from ``plan``, by default the plan stored in it.
+
+    ``device`` stands in for every unit (the null device of tests).
+
+    Raises:
+        BundleError: no bundle, or a damaged one.
+        PlanError: the plan is for another bundle.
+        DeviceUnavailable: a unit of the mapping that the SoC, the bundle or this machine does not have.
+        UsageError: options that contradict each other.
+    """
+    folder = Path(folder)
+    bundle = read_bundle(folder)
+    if plan and plan.bundle != bundle.digest:
+        raise PlanError(f"the plan was made for another bundle than {folder}; plan again")
+    setting = choose_setting(
+        bundle, plan or stored_plan(folder, bundle), mapping=mapping, draft_length=draft_length, drafter=drafter
+    )
+    return _loaded(folder, bundle, setting, device)
+
+
+def _loaded(folder: Path, bundle: Bundle, setting: Setting, stand_in: Device | None) -> Model:
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
+    template = folder / "chat_template.jinja"
+    places = setting.places
+    devices = {unit: stand_in or _open(bundle, unit, setting.cores) for unit in dict.fromkeys(places.values())}
+    programs: dict[Role, Program] = {}
+    with ExitStack() as stack:
+        for role, unit in places.items():
+            programs[role] = load_program(folder, bundle, role, devices[unit])
+            stack.callback(programs[role].close)
+        # All went well: the model closes them from here on.
+        stack.pop_all()
+    return Model(
+        bundle,
+        setting,
+        target=programs["target"],
+        drafter=programs.get("drafter"),
+        tokenizer=tokenizer,
+        template=template.read_text(encoding="utf-8") if template.is_file() else None,
+        devices={unit: device.description for unit, device in devices.items()},
+    )
+
+
+def _open(bundle: Bundle, name: str, cores: dict[str, int]) -> Device:
+    unit = bundle.soc.unit(name)
+    if unit is None:
+        units = ", ".join(unit.name for unit in bundle.soc.units)
+        raise DeviceUnavailable(f"{bundle.soc.name} has no unit {name!r}; it has: {units}")
+    return open_device(unit, cores=cores.get(name))

@@ -1,0 +1,159 @@
+"""A bundle made ready to generate: programs loaded, tokenizer and chat template at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from tokenizers import Tokenizer
+
+from paceline.errors import PromptError, UsageError
+from paceline.partition import Bundle
+from paceline.runtime.chat import ChatTemplate, Message
+from paceline.runtime.drafters import Drafter, ModelDrafter, NgramDrafter, NoDrafter
+from paceline.runtime.generation import Generation
+from paceline.runtime.program import Program
+from paceline.runtime.sampling import Sampling
+from paceline.runtime.session import Session
+from paceline.runtime.setting import NGRAM, Setting
+from paceline.runtime.speculate import Request
+
+
+class Model:
+    """A target and its drafter, loaded. Use as a context manager, or call ``close``."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        setting: Setting,
+        *,
+        target: Program,
+        drafter: Program | None,
+        tokenizer: Tokenizer,
+        template: str | None = None,
+        devices: dict[str, str] | None = None,
+    ) -> None:
+        self.bundle, self.setting, self.tokenizer = bundle, setting, tokenizer
+        self.devices = devices or {}
+        self._template = template
+        self._programs = [program for program in (target, drafter) if program]
+        self._target = Session(target)
+        self._drafter = self._make_drafter(drafter)
+
+    def _make_drafter(self, program: Program | None) -> Drafter:
+        if program:
+            return ModelDrafter(Session(program), ends=frozenset(self.bundle.tokens.eos))
+        if self.setting.mapping.drafter == NGRAM:
+            return NgramDrafter(vocabulary=self.bundle.target.spec.vocabulary)
+        return NoDrafter()
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self._target.context
+
+    @property
+    def has_chat_template(self) -> bool:
+        return self._template is not None
+
+    def generate(
+        self,
+        prompt: str | Sequence[Message] | Sequence[int],
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        draft_length: int | None = None,
+        ignore_eos: bool = False,
+    ) -> Generation:
+        """Begin to generate after a text, a conversation (through the chat template) or token ids.
+
+        ``max_new_tokens`` None means: until the text ends or the context is full; ``draft_length`` None: as loaded.
+
+        Raises:
+            PromptError: an empty prompt where no token begins a text, one longer than the context, or no template.
+            UsageError: an option out of its range.
+        """
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+        if max_new_tokens is not None and max_new_tokens < 1:
+            raise UsageError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+        request = Request(
+            prompt=self._checked(self.encode(prompt)),
+            max_tokens=self.context if max_new_tokens is None else max_new_tokens,
+            draft_length=self._draft_length(draft_length),
+            ends=frozenset() if ignore_eos else frozenset(self.bundle.tokens.eos),
+            sampling=sampling,
+            seed=seed,
+        )
+        return Generation(self._target, self._drafter, request, self.tokenizer, stop=stop)
+
+    def encode(self, prompt: str | Sequence[Message] | Sequence[int]) -> tuple[int, ...]:
+        """Token ids of a prompt, as ``generate`` sees them.
+
+        Raises:
+            PromptError: a conversation, and no chat template or one that refuses it.
+        """
+        if isinstance(prompt, str):
+            return self._started(self._ids(prompt))
+        messages = [part for part in prompt if not isinstance(part, int)]
+        if not messages and prompt:
+            return tuple(part for part in prompt if isinstance(part, int))
+        return self._ids(self._rendered(messages))
+
+    def close(self) -> None:
+        """Release the programs."""
+        for program in self._programs:
+            program.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _started(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        bos = self.bundle.tokens.bos
+        if bos is not None and (not ids or (self.bundle.tokens.add_bos and ids[0] != bos)):
+            return (bos, *ids)
+        return ids
+
+    def _rendered(self, messages: Sequence[Message]) -> str:
+        if self._template is None:
+            raise PromptError("the model has no chat template; give a text instead of messages (--raw)")
+        tokens = self.bundle.tokens
+        bos, eos = (tokens.bos, tokens.eos[0] if tokens.eos else None)
+        return ChatTemplate(self._template, bos=self._token(bos), eos=self._token(eos)).render(messages)
+
+    def _token(self, number: int | None) -> str:
+        return "" if number is None else self.tokenizer.id_to_token(number) or ""
+
+    def _checked(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        if not ids:
+            raise PromptError("the prompt is empty, and this model has no token that begins a text; give some text")
+        if len(ids) > self.context:
+            raise PromptError(
+                f"the prompt has {len(ids)} tokens, the bundle's context is {self.context};"
+                " shorten the prompt, or compile with a larger context"
+            )
+        vocabulary = self.bundle.target.spec.vocabulary
+        if not all(0 <= token < vocabulary for token in ids):
+            raise PromptError(f"the prompt has a token id outside the vocabulary of {vocabulary}")
+        return ids
+
+    def _draft_length(self, asked: int | None) -> int:
+        if isinstance(self._drafter, NoDrafter):
+            if asked:
+                raise UsageError(f"draft length is {asked}, but nothing drafts; load the bundle with a drafter")
+            return 0
+        length = self.setting.draft_length if asked is None else asked
+        if length < 0:
+            raise UsageError(f"draft length is {length}, expected 0 (do not draft) or a positive number")
+        return length

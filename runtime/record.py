@@ -1,0 +1,109 @@
+"""What happened during a generation: seconds by phase and accepted lengths, and the statistics made of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import msgspec
+
+from paceline.costmodel import Acceptance, count_rounds
+
+SCHEMA = 1
+Phase = Literal["prefill", "draft", "verify", "accept"]
+StopReason = Literal["eos", "stop", "length", "context", "abandoned"]
+
+
+class Seconds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seconds by phase; ``host`` is what was neither a forward pass nor acceptance, the consumer's time excluded."""
+
+    prefill: float
+    draft: float
+    verify: float
+    accept: float
+    host: float
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Statistics of one generation.
+
+    Attributes:
+        prompt_tokens: length of the prompt; ``reused_tokens`` of them were in the cache already.
+        tokens: how many were generated; ``drafted_tokens`` of them were drafts that the target kept.
+        rounds: passes of the target after the first, which reads the prompt.
+        acceptance: histogram of accepted lengths over those rounds.
+        tokens_per_second: after the first token; 0 where there is no second one.
+        time_to_first_token: seconds, 0 where there is none.
+    """
+
+    schema: int = SCHEMA
+    prompt_tokens: int
+    reused_tokens: int
+    tokens: int
+    drafted_tokens: int
+    rounds: int
+    draft_length: int
+    acceptance: Acceptance
+    seconds: Seconds
+    tokens_per_second: float
+    time_to_first_token: float
+    stop_reason: StopReason
+
+
+class Record:
+    """Collects while a generation runs; ``stats`` makes the value."""
+
+    def __init__(self) -> None:
+        self.reused = 0
+        self.active = 0.0
+        self.first = 0.0
+        self.tokens = 0
+        self.drafted = 0
+        self._phases = dict.fromkeys(("prefill", "draft", "verify", "accept"), 0.0)
+        self._rounds: list[tuple[int, int]] = []
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Book the seconds of the body under ``name``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._phases[name] += time.perf_counter() - start
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Book the seconds of the body as work, in whatever phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.active += time.perf_counter() - start
+
+    def round(self, drafted: int, accepted: int) -> None:
+        """Count a round."""
+        self._rounds.append((drafted, accepted))
+
+    def token(self, *, drafted: bool) -> None:
+        """Count a token that was handed out."""
+        self.tokens += 1
+        self.drafted += drafted
+
+    def stats(self, *, prompt_tokens: int, draft_length: int, stop_reason: StopReason) -> Stats:
+        """The value of what was collected so far."""
+        later = self.active - self.first
+        return Stats(
+            prompt_tokens=prompt_tokens,
+            reused_tokens=self.reused,
+            tokens=self.tokens,
+            drafted_tokens=self.drafted,
+            rounds=len(self._rounds),
+            draft_length=draft_length,
+            acceptance=Acceptance(counts=count_rounds(self._rounds)),
+            seconds=Seconds(host=max(0.0, self.active - sum(self._phases.values())), **self._phases),
+            tokens_per_second=(self.tokens - 1) / later if self.tokens > 1 and later > 0 else 0.0,
+            time_to_first_token=self.first,
+            stop_reason=stop_reason,
+        )

@@ -1,0 +1,93 @@
+"""One model in the course of a text: which tokens its caches hold, and how to bring them up to date.
+
+A session never trusts its caller to rewind: it remembers the tokens behind its caches, keeps the part that a new
+sequence shares with them, and runs the rest. Catching up after a round, reusing a prompt's beginning and recovering
+from an abandoned generation are all this one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.runtime.program import Program, Step
+
+
+def next_width(remaining: int, position: int, widths: Sequence[int], context: int) -> int:
+    """Width of the next pass: the smallest that takes all that remains and fits the cache, else the largest it fills.
+
+    ``widths`` ascend and start with 1; needs 1 <= remaining <= context - position.
+    """
+    padded = (width for width in widths if width >= remaining and position + width <= context)
+    return next(padded, None) or max(width for width in widths if width <= remaining)
+
+
+def shared_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two sequences share from their beginning."""
+    length = min(len(first), len(second))
+    if list(first[:length]) == list(second[:length]):
+        return length
+    return next(index for index in range(length) if first[index] != second[index])
+
+
+class Session:
+    """A program and the tokens that its caches hold; ``position`` is their number."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._tokens: list[int] = []
+
+    @property
+    def context(self) -> int:
+        return self.program.context
+
+    @property
+    def position(self) -> int:
+        return len(self._tokens)
+
+    def shared(self, sequence: Sequence[int]) -> int:
+        """How many tokens of ``sequence``, from its beginning, the caches hold already."""
+        return shared_prefix(self._tokens, sequence)
+
+    def rewind(self, position: int) -> None:
+        """Forget the tokens from ``position`` on; what the caches hold there is never read again."""
+        del self._tokens[position:]
+
+    def follow(self, sequence: Sequence[int], *, rows: int = 1, logits: bool = False) -> Step:
+        """Make the caches hold ``sequence`` and return what follows each of its last ``rows`` tokens.
+
+        Returns ids [rows] and, when asked, logits [rows, vocabulary]. With rows = 0 the caches are filled and both
+        are empty. Needs rows <= len(sequence) <= context.
+        """
+        self.rewind(min(self.shared(sequence), len(sequence) - rows))
+        steps = []
+        while (start := self.position) < len(sequence):
+            width = next_width(len(sequence) - start, start, self.program.widths, self.context)
+            taken = sequence[start : start + width]
+            # Rows before the last ``rows`` are of no use to the caller, and their logits are large.
+            wanted = max(0, start + len(taken) - (len(sequence) - rows))
+            step = self.program.step(_padded(taken, width), start, logits=logits and wanted > 0)
+            self._tokens += taken
+            if wanted:
+                steps.append(_rows(step, max(0, len(taken) - wanted), len(taken)))
+        return _joined(steps)
+
+
+def _padded(tokens: Sequence[int], width: int) -> NDArray[np.int32]:
+    padded = np.zeros(width, np.int32)
+    padded[: len(tokens)] = tokens
+    return padded
+
+
+def _rows(step: Step, start: int, stop: int) -> Step:
+    return Step(step.ids[start:stop], None if step.logits is None else step.logits[start:stop])
+
+
+def _joined(steps: list[Step]) -> Step:
+    if len(steps) == 1:
+        return steps[0]
+    logits = [step.logits for step in steps if step.logits is not None]
+    ids = [step.ids for step in steps]
+    return Step(np.concatenate(ids) if ids else np.zeros(0, np.int32), np.concatenate(logits) if logits else None)

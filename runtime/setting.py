@@ -1,0 +1,93 @@
+"""Where each model of a bundle goes and how far ahead to draft: what was asked for, then the plan, then a default."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from paceline.costmodel import Role
+from paceline.errors import BundleError, PlanError, UsageError
+from paceline.partition import Bundle, Mapping, Plan, read_plan
+from paceline.partition.plan import PLAN
+
+DrafterKind = Literal["model", "ngram", "none"]
+DEFAULT_DRAFT_LENGTH = 4
+NGRAM = "ngram"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How a bundle is to be run: where each model goes, how far ahead to draft, on how many cores of each unit."""
+
+    mapping: Mapping
+    draft_length: int
+    cores: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def places(self) -> dict[Role, str]:
+        """Unit of each model that is to be loaded."""
+        drafter = self.mapping.drafter
+        places: dict[Role, str] = {"target": self.mapping.target}
+        return places if drafter is None or drafter == NGRAM else {**places, "drafter": drafter}
+
+
+def stored_plan(folder: Path, bundle: Bundle) -> Plan | None:
+    """The plan in the bundle's folder, or None: there is none, or it is for other programs, which is logged."""
+    if not (folder / PLAN).exists():
+        return None
+    try:
+        return read_plan(folder, bundle=bundle.digest)
+    except PlanError as error:
+        logging.getLogger(__name__).warning("%s; going on without a plan", error)
+        return None
+
+
+def choose_setting(
+    bundle: Bundle,
+    plan: Plan | None,
+    *,
+    mapping: Mapping | None = None,
+    draft_length: int | None = None,
+    drafter: DrafterKind | None = None,
+) -> Setting:
+    """Fill in what was not asked for: from the plan, else the target on its first unit without a drafter.
+
+    Raises:
+        UsageError: a draft length below 0, or a drafter that the bundle does not have.
+    """
+    if draft_length is not None and draft_length < 0:
+        raise UsageError(f"draft length is {draft_length}, expected 0 (do not draft) or a positive number")
+    planned = plan.mapping if plan else Mapping(target=_first_unit(bundle))
+    chosen = mapping or planned
+    if drafter is None and draft_length and chosen.drafter is None and mapping is None:
+        drafter = "model" if bundle.drafter else "ngram"
+    if drafter is not None:
+        chosen = Mapping(target=chosen.target, drafter=_drafting_unit(bundle, chosen, drafter))
+    if draft_length is None:
+        fitting = plan is not None and chosen == planned
+        draft_length = plan.draft_length if plan and fitting else DEFAULT_DRAFT_LENGTH if chosen.drafter else 0
+    return Setting(mapping=chosen, draft_length=draft_length, cores=plan.cores if plan else {})
+
+
+def _first_unit(bundle: Bundle) -> str:
+    units = [unit.name for unit in bundle.soc.units if unit.name in bundle.target.programs]
+    if not units:
+        raise BundleError(f"bundle {bundle.name!r} has no program of the target; compile it again")
+    return units[0]
+
+
+def _drafting_unit(bundle: Bundle, mapping: Mapping, drafter: DrafterKind) -> str | None:
+    if drafter == "none":
+        return None
+    if drafter == NGRAM:
+        return NGRAM
+    if bundle.drafter is None:
+        raise UsageError(
+            "the bundle has no drafter model; choose --drafter ngram or none, or compile it with --drafter"
+        )
+    if mapping.drafter and mapping.drafter != NGRAM:
+        return mapping.drafter
+    units = bundle.drafter.programs
+    return mapping.target if mapping.target in units else next(iter(sorted(units)), mapping.target)
