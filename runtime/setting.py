@@ -9,8 +9,9 @@ from typing import Literal
 
 from paceline.costmodel import Role
 from paceline.errors import BundleError, PlanError, UsageError
-from paceline.partition import Bundle, Mapping, Plan, read_plan
-from paceline.partition.plan import PLAN
+from paceline.files import read_json
+from paceline.partition import Bundle, Mapping, Plan
+from paceline.partition.plan import PLAN, SCHEMA
 
 DrafterKind = Literal["model", "ngram", "none"]
 DEFAULT_DRAFT_LENGTH = 4
@@ -34,14 +35,21 @@ class Setting:
 
 
 def stored_plan(folder: Path, bundle: Bundle) -> Plan | None:
-    """The plan in the bundle's folder, or None: there is none, or it is for other programs, which is logged."""
-    if not (folder / PLAN).exists():
+    """The plan in the bundle's folder; None where there is none, or, with a warning, where it is for other programs.
+
+    Raises:
+        PlanError: it is damaged or of another schema.
+    """
+    path = folder / PLAN
+    if not path.exists():
         return None
-    try:
-        return read_plan(folder, bundle=bundle.digest)
-    except PlanError as error:
-        logging.getLogger(__name__).warning("%s; going on without a plan", error)
-        return None
+    plan = read_json(path, Plan, error=PlanError)
+    if plan.schema != SCHEMA:
+        raise PlanError(f"{path} has schema {plan.schema}, expected {SCHEMA}; run 'paceline plan' again")
+    if plan.bundle == bundle.digest:
+        return plan
+    logging.getLogger(__name__).warning("%s is for other programs and not used; run 'paceline plan' again", path)
+    return None
 
 
 def choose_setting(
