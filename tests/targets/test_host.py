@@ -1,0 +1,82 @@
+"""The detected SoC: what Linux says of a CPU, on x86 and on Arm, becomes figures that say how they came about."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from paceline.targets import detect_host
+from paceline.targets.host import Cpu, count_cores, detect_cpu, host_peak, memory_bytes, parse_cpuinfo
+
+X86 = """processor\t: 0
+model name\t: Example CPU @ 2.50GHz
+cpu MHz\t\t: 2500.000
+flags\t\t: fpu sse2 avx2 fma
+
+processor\t: 1
+model name\t: Another
+cpu MHz\t\t: 800.000
+flags\t\t: fpu
+"""
+ARM = """processor\t: 0
+BogoMIPS\t: 48.00
+Features\t: fp asimd asimddp i8mm
+CPU part\t: 0xd0b
+
+Hardware\t: BCM2712
+"""
+
+
+def test_x86_is_read_from_its_first_processor() -> None:
+    cpu = parse_cpuinfo(X86)
+    assert cpu == Cpu(name="Example CPU @ 2.50GHz", features=frozenset(["fpu", "sse2", "avx2", "fma"]), hertz=2.5e9)
+
+
+def test_arm_spells_the_same_facts_differently() -> None:
+    cpu = parse_cpuinfo(ARM)
+    assert cpu.name == "BCM2712"
+    assert {"asimddp", "i8mm"} <= cpu.features
+    assert cpu.hertz == 0
+
+
+def test_nothing_to_read_still_gives_a_name() -> None:
+    assert parse_cpuinfo("").name in (platform.processor(), platform.machine())
+
+
+@pytest.mark.parametrize(
+    ("features", "f32", "int8"),
+    [
+        ((), 2, 2),
+        (("sse2",), 8, 8),
+        (("sse2", "avx2"), 16, 32),
+        (("sse2", "avx2", "avx512f", "avx512_vnni"), 32, 128),
+        (("asimd", "asimddp"), 8, 32),
+        (("asimd", "asimddp", "i8mm"), 8, 64),
+    ],
+)
+def test_the_widest_vector_unit_counts(features: tuple[str, ...], f32: int, int8: int) -> None:
+    peak = host_peak(Cpu(name="x", features=frozenset(features), hertz=1e9), 3)
+    assert peak["f32"].value == 3e9 * f32
+    assert peak["int8"].value == 3e9 * int8
+    assert "(detected)" in peak["f32"].source
+
+
+def test_a_guessed_clock_says_so() -> None:
+    peak = host_peak(Cpu(name="x", features=frozenset(), hertz=0), 1)
+    assert "(estimated)" in peak["f32"].source
+
+
+def test_figures_that_nobody_measured_say_what_to_do() -> None:
+    soc = detect_host(gpu="a driver")
+    for unit in soc.units:
+        for figure in (*unit.peak.values(), unit.bandwidth, unit.launch):
+            assert "run paceline profile" in figure.source
+
+
+def test_this_machine() -> None:
+    soc = detect_host()
+    cpu = soc.unit("cpu")
+    assert cpu is not None and cpu.cpu == "host" and cpu.cores == count_cores() >= 1
+    assert soc.memory.value == memory_bytes() > 0
+    assert detect_cpu().name in soc.description
