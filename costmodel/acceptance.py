@@ -72,7 +72,7 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self.accepted / judged if judged else None
 
     def probabilities(self, draft_length: int) -> tuple[float, ...]:
-        """P(first k drafts accepted) for k = 1..draft_length in a round that has a draft.
+        """P(first k drafts accepted) for k = 1..draft_length, of a drafter that always proposes.
 
         A product of P(draft k is kept, given that k - 1 were), each a share of the rounds that came so far; where no
         round did, alpha stands in.
@@ -89,9 +89,18 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             chain.append((chain[-1] if chain else 1.0) * (kept / judged if judged else alpha))
         return tuple(chain)
 
+    def shares(self, draft_length: int) -> tuple[float, ...]:
+        """Share of all rounds that kept at least k drafts, k = 1..draft_length.
+
+        For a drafter that proposes what it finds (prompt lookup): a draft that was short or missing is one that was
+        not kept, where ``probabilities`` would take it for one that was cut off by the end of the text.
+        """
+        kept = [sum(sum(row[k:]) for row in self.counts.values()) for k in range(1, draft_length + 1)]
+        return tuple(count / self.rounds if self.rounds else 0.0 for count in kept)
+
     def expected_tokens(self, draft_length: int) -> float:
-        """Omega(gamma): expected tokens of a round, those without a draft included."""
-        return 1.0 + self.coverage * sum(self.probabilities(draft_length))
+        """Omega(gamma) = 1 + sum of P(first k drafts accepted): tokens of a round that drafts ``draft_length``."""
+        return 1.0 + sum(self.probabilities(draft_length))
 
 
 def check_alpha(alpha: float) -> float:

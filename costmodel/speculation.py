@@ -1,6 +1,6 @@
 """What one speculative round costs and what it brings.
 
-    Omega(gamma) = 1 + coverage * sum over k = 1..gamma of P(first k drafts accepted)
+    Omega(gamma) = sum over k = 0..gamma of P(first k drafts accepted)
     round(gamma) = gamma * t_draft(1) + catch_up + t_target(gamma + 1) + host
     S(gamma)     = Omega(gamma) * t_target(1) / round(gamma)
 
@@ -10,7 +10,8 @@ With t_target(gamma+1) = t_target(1), no catch-up, no host time and independent 
 
 catch_up: when all gamma drafts were kept the drafter has not seen its own last token, which it proposed but never
 read. Its next first pass then has width 2, so it costs t_draft(2) - t_draft(1) more, with P(first gamma accepted).
-coverage: a drafter without a proposal (prompt lookup without a match) leaves a plain pass of t_target(1).
+coverage: the share of rounds that have a draft; in the others (prompt lookup without a match) the target takes a
+plain pass of t_target(1), and the probabilities are those over all rounds.
 """
 
 from __future__ import annotations
@@ -68,16 +69,16 @@ def speculative_round(
 
     Args:
         drafter, target: seconds of one forward pass by width.
-        probabilities: P(first k drafts accepted), k = 1..gamma.
+        probabilities: P(first k drafts accepted), k = 1..gamma, over all rounds.
         coverage: share of rounds that have a draft.
         host: seconds of a round outside forward passes.
     """
     gamma, plain = len(probabilities), target(1)
     return Round(
         draft_length=gamma,
-        tokens=1.0 + coverage * sum(probabilities),
+        tokens=1.0 + sum(probabilities),
         draft=coverage * gamma * drafter(1),
-        catch_up=coverage * probabilities[-1] * (drafter(2) - drafter(1)),
+        catch_up=probabilities[-1] * (drafter(2) - drafter(1)),
         verify=coverage * target(gamma + 1) + (1.0 - coverage) * plain,
         host=host,
         plain=plain,

@@ -1,10 +1,10 @@
 """A bundle: what was compiled for one SoC, on disk and as a value.
 
-    bundle.json             this value: versions, SoC, models, checksum of every file
-    <role>.<precision>.irpa            weights, shared by all units
-    <role>.<precision>.<unit>.vmfb     one program a unit; exports step_<width> for each width
-    tokenizer.json, chat_template.jinja
-    profile.json, acceptance.json, plan.json    written later, not under checksum
+bundle.json             this value: versions, SoC, models, checksum of every file
+<role>.<precision>.irpa            weights, shared by all units
+<role>.<precision>.<unit>.vmfb     one program a unit; exports step_<width> for each width
+tokenizer.json, chat_template.jinja
+profile.json, acceptance.json, plan.json    written later, not under checksum
 """
 
 from __future__ import annotations
@@ -101,8 +101,11 @@ def read_bundle(folder: Path, *, checksums: bool = False) -> Bundle:
     bundle = read_json(folder / MANIFEST, Bundle, error=BundleError)
     if bundle.schema != SCHEMA:
         raise BundleError(f"{folder} has schema {bundle.schema}, expected {SCHEMA}; compile it again")
-    if {model.role for model in bundle.models} - {"drafter"} != {"target"} or len(bundle.models) > 2:
+    if sorted(model.role for model in bundle.models) not in (["target"], ["drafter", "target"]):
         raise BundleError(f"{folder / MANIFEST} names no target or too many models; compile it again")
+    for name in (name for model in bundle.models for name in (model.weights, *model.programs.values())):
+        if name not in bundle.files:
+            raise BundleError(f"{folder / MANIFEST} uses {name!r} without a checksum for it; compile it again")
     for name, entry in bundle.files.items():
         _check(folder, name, entry, checksums)
     return bundle

@@ -16,19 +16,27 @@ from paceline.partition.times import Times
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Belief:
-    """What is assumed of one drafter: a histogram where one was measured, independent drafts of ``alpha`` otherwise."""
+    """What is assumed of one drafter: a histogram where one was measured, independent drafts of ``alpha`` otherwise.
+
+    A model ``proposes_always``; prompt lookup proposes what it finds.
+    """
 
     alpha: float
     source: str
     measured: Acceptance | None = None
 
+    proposes_always: bool = True
+
     @property
     def coverage(self) -> float:
-        return self.measured.coverage if self.measured else 1.0
+        """Share of rounds that have a draft."""
+        return 1.0 if self.proposes_always or self.measured is None else self.measured.coverage
 
     def probabilities(self, draft_length: int) -> tuple[float, ...]:
-        """P(first k drafts accepted), k = 1..draft_length."""
-        return self.measured.probabilities(draft_length) if self.measured else independent(self.alpha, draft_length)
+        """P(first k drafts accepted), k = 1..draft_length, over all rounds."""
+        if self.measured is None:
+            return independent(self.alpha, draft_length)
+        return self.measured.probabilities(draft_length) if self.proposes_always else self.measured.shares(draft_length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,7 +75,8 @@ def _beliefs(acceptance: Acceptance | None, ngram: Acceptance | None, alpha: flo
         model = Belief(alpha=DEFAULT_ALPHA, source="default: not measured")
     beliefs = {"model": model}
     if ngram is not None and ngram.alpha is not None:
-        beliefs[NGRAM] = Belief(alpha=ngram.alpha, source=f"measured on {ngram.task}", measured=ngram)
+        source = f"measured on {ngram.task}"
+        beliefs[NGRAM] = Belief(alpha=ngram.alpha, source=source, measured=ngram, proposes_always=False)
     return beliefs
 
 

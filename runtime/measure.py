@@ -7,9 +7,10 @@ the middle of a conversation. Reported are the median and the distance between t
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,36 +116,28 @@ def core_counts(unit: ProcessingUnit, cores: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(set(cores))) or (min(unit.cores, usable_cores()),)
 
 
-def measure_passes(
+@contextmanager
+def loaded_programs(
     folder: Path,
     bundle: Bundle,
     devices: Mapping[str, Device],
     *,
-    repeats: int,
-    budget: float,
     cores: Sequence[int] = (),
     opened: Open = open_device,
-    report: Report = quiet,
-) -> tuple[Measurement, ...]:
-    """Load every program that a device of ``devices`` serves, and time all of its widths.
+) -> Iterator[tuple[Loaded, ...]]:
+    """Load every program that a device of ``devices`` serves, and close them at the end.
 
     Raises:
+        BundleError: a program or its weights cannot be read.
         DeviceUnavailable: more cores are asked for than are here.
     """
     with ExitStack() as stack:
-        programs = [
-            Loaded(
-                role=model.role,
-                precision=model.precision,
-                unit=unit,
-                cores=count,
-                program=load_program(folder, bundle, model.role, opened(device.unit, cores=count)),
-            )
-            for model in bundle.models
-            for unit, device in devices.items()
-            if unit in model.programs
-            for count in core_counts(device.unit, cores)
-        ]
-        for loaded in programs:
-            stack.callback(loaded.program.close)
-        return time_passes(programs, repeats=repeats, budget=budget, report=report)
+        programs = []
+        for model, (unit, device) in itertools.product(bundle.models, devices.items()):
+            for count in core_counts(device.unit, cores) if unit in model.programs else ():
+                program = load_program(folder, bundle, model.role, opened(device.unit, cores=count))
+                stack.callback(program.close)
+                programs.append(
+                    Loaded(role=model.role, precision=model.precision, unit=unit, cores=count, program=program)
+                )
+        yield tuple(programs)

@@ -62,7 +62,9 @@ def test_histogram_by_hand() -> None:
     assert measured.probabilities(3) == pytest.approx((0.8, 0.8 * 7 / 8, 0.8 * 7 / 8 * 3 / 4))
     # Nobody drafted a fourth: alpha stands in.
     assert measured.probabilities(4)[3] == pytest.approx(measured.probabilities(3)[2] * 18 / 22)
-    assert measured.expected_tokens(1) == pytest.approx(1 + 0.8 * 10 / 15)
+    assert measured.expected_tokens(1) == 1.8
+    # Over all 15 rounds, short and missing drafts included: 8 kept a first, 7 a second, 3 a third.
+    assert measured.shares(4) == (8 / 15, 7 / 15, 3 / 15, 0.0)
 
 
 def test_dependent_drafts_are_not_taken_for_independent_ones() -> None:
@@ -74,7 +76,8 @@ def test_dependent_drafts_are_not_taken_for_independent_ones() -> None:
 
 def test_nothing_drafted_has_no_alpha() -> None:
     empty = Acceptance(counts={0: (4,)})
-    assert empty.alpha is None and empty.coverage == 0.0
+    assert empty.alpha is None and empty.coverage == 0.0 and empty.shares(2) == (0.0, 0.0)
+    assert Acceptance().coverage == 1.0 and Acceptance().shares(1) == (0.0,)
     with pytest.raises(ProfileError, match="holds no draft"):
         empty.probabilities(1)
 

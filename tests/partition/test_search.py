@@ -275,7 +275,7 @@ def test_prompt_lookup_needs_its_own_measurement() -> None:
     plan = choose(BUNDLE, profile=slow, alpha=0.5, ngram=NGRAM)
     assert plan.mapping == NGRAM_CPU
     assert plan.alpha == NGRAM.alpha and plan.alpha_source == "measured on all"
-    assert plan.estimate.tokens_per_round == pytest.approx(NGRAM.expected_tokens(plan.draft_length))
+    assert plan.estimate.tokens_per_round == pytest.approx(1 + sum(NGRAM.shares(plan.draft_length)))
     assert plan.estimate.draft == 0.0 and plan.precision == {"target": "f32"}
 
 
