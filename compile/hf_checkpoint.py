@@ -35,7 +35,7 @@ def open_hf_checkpoint(folder: Path, *, name: str) -> Checkpoint:
 
 
 def describe_hf(spec: ModelSpec, tokenizer: HfTokenizer, write: WriteWeights) -> Checkpoint:
-    """A checkpoint whose weights end up as safetensors with Hugging Face names."""
+    """A checkpoint whose weights ``write`` puts down as safetensors."""
     return Checkpoint(
         spec=spec,
         format="safetensors",

@@ -50,7 +50,7 @@ def _optional(path: Path) -> Settings:
 
 
 def _special_ids(folder: Path, tokenizer: Tokenizer, settings: Settings) -> TokenIds:
-    named = [_named(tokenizer, settings, "eos_token")]
+    named: list[object] = [_named(tokenizer, settings, "eos_token")]
     for file in ("config.json", "generation_config.json"):
         value = _optional(folder / file).values.get("eos_token_id")
         named.extend(value if isinstance(value, list) else [value])

@@ -1,4 +1,4 @@
-"""Tensors of a Hugging Face checkpoint under canonical names."""
+"""Tensors of safetensors files under canonical names: those of Hugging Face, or canonical ones already."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class SafetensorsWeights:
     def __init__(self, tensors: Mapping[str, SafeTensor], family: Family, spec: ModelSpec, *, where: str) -> None:
         self._tensors, self._family, self._spec, self._where = tensors, family, spec, where
         embedding = "embedding.weight"
+        self._canonical = embedding in tensors
         self._body = next((body for body in _BODIES if family.hf_name(embedding, body=body) in tensors), _BODIES[0])
         self._head = next((name for name in tensors if name.endswith("lm_head.weight")), "lm_head.weight")
 
@@ -54,12 +55,12 @@ class SafetensorsWeights:
             CheckpointError: no file has such a tensor, or it is of a type that holds no plain weights.
         """
         weight = self._stored(name).read()
-        if self._family.hf_norm_offset and name.endswith("norm.weight"):
+        if not self._canonical and self._family.hf_norm_offset and name.endswith("norm.weight"):
             weight += np.float32(self._family.hf_norm_offset)
         return weight
 
     def _stored(self, name: str) -> SafeTensor:
-        stored = self._family.hf_name(name, body=self._body, head=self._head)
+        stored = name if self._canonical else self._family.hf_name(name, body=self._body, head=self._head)
         if stored not in self._tensors:
             raise CheckpointError(f"{self._where} has no tensor {stored!r}, needed by {self._family.name}")
         tensor = self._tensors[stored]

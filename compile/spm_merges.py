@@ -12,7 +12,7 @@ def spm_merges(scores: Mapping[str, float]) -> list[tuple[str, str]]:
     come first. ``scores`` holds the pieces that may arise by joining, in the order of their ids.
     """
     order = {piece: index for index, piece in enumerate(scores)}
-    ranked = []
+    ranked: list[tuple[float, tuple[str, str]]] = []
     for piece, score in scores.items():
         splits = ((piece[:cut], piece[cut:]) for cut in range(1, len(piece)))
         known = [(left, right) for left, right in splits if left in order and right in order]
