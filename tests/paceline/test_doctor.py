@@ -90,15 +90,7 @@ def test_a_driver_that_breaks_is_shown_with_its_problem(monkeypatch: pytest.Monk
 
 
 def test_a_device_that_lacks_vulkan_1_3_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = VulkanDevice(
-        name="Old",
-        api="1.1.0",
-        supported=False,
-        missing="synchronization2",
-        subgroup=(16, 16),
-        storage_bits=8,
-        memory=1,
-    )
+    old = dataclasses.replace(DEVICE, api="1.1.0", supported=False, missing="synchronization2")
     monkeypatch.setattr("paceline.runtime.vulkan_probe.probe", lambda icd, loader: old)
     found = report()
     assert "synchronization2" in found["drivers"][0]["problem"] and not found["gpu_ready"]
