@@ -28,6 +28,10 @@ class Drafter(Protocol):
         """Read a prompt before the first proposal, as far as this drafter needs to."""
         ...
 
+    def forget(self) -> None:
+        """Forget all texts, so that the next one is read from its beginning."""
+        ...
+
     def propose(
         self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
     ) -> Proposal:
@@ -40,6 +44,9 @@ class NoDrafter:
 
     def prepare(self, sequence: Sequence[int]) -> None:
         """Nothing to read."""
+
+    def forget(self) -> None:
+        """Nothing to forget."""
 
     def propose(
         self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
@@ -57,6 +64,10 @@ class ModelDrafter:
     def prepare(self, sequence: Sequence[int]) -> None:
         """Fill the caches with the prompt."""
         self._session.follow(sequence, rows=0)
+
+    def forget(self) -> None:
+        """Empty the session."""
+        self._session.rewind(0)
 
     def propose(
         self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
@@ -85,6 +96,9 @@ class NgramDrafter:
 
     def prepare(self, sequence: Sequence[int]) -> None:
         """Nothing to read: the text itself is searched."""
+
+    def forget(self) -> None:
+        """Nothing to forget."""
 
     def propose(
         self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator

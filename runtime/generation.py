@@ -47,8 +47,13 @@ class Generation:
         with self._record.running():
             token = next(self._tokens)
         if self._record.tokens == 1:
-            self._record.first = self._record.active
+            self._record.first_token()
         return token
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """The prompt's token ids."""
+        return self._request.prompt
 
     @property
     def text(self) -> str:

@@ -103,6 +103,11 @@ class Model:
             return tuple(part for part in prompt if isinstance(part, int))
         return self._ids(self._rendered(messages))
 
+    def forget(self) -> None:
+        """Forget earlier prompts, so that the next one is read from its beginning: for measuring."""
+        self._target.rewind(0)
+        self._drafter.forget()
+
     def close(self) -> None:
         """Release the programs."""
         for program in self._programs:

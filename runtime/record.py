@@ -34,8 +34,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tokens: how many were generated; ``drafted_tokens`` of them were drafts that the target kept.
         rounds: passes of the target after the first, which reads the prompt.
         acceptance: histogram of accepted lengths over those rounds.
-        tokens_per_second: after the first token; 0 where there is no second one.
-        time_to_first_token: seconds, 0 where there is none.
+        tokens_per_second: after the first token, the drafter's reading of the prompt aside; 0 without a second one.
+        time_to_first_token: seconds, 0 where there is none; ``total_seconds`` is the whole, the consumer's time aside.
     """
 
     schema: int = SCHEMA
@@ -49,6 +49,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seconds: Seconds
     tokens_per_second: float
     time_to_first_token: float
+    total_seconds: float
     stop_reason: StopReason
 
 
@@ -59,6 +60,7 @@ class Record:
         self.reused = 0
         self.active = 0.0
         self.first = 0.0
+        self._first_prefill = 0.0
         self.tokens = 0
         self.drafted = 0
         self._phases = dict.fromkeys(("prefill", "draft", "verify", "accept"), 0.0)
@@ -82,6 +84,10 @@ class Record:
         finally:
             self.active += time.perf_counter() - start
 
+    def first_token(self) -> None:
+        """Note that the first token is out; all work so far led to it."""
+        self.first, self._first_prefill = self.active, self._phases["prefill"]
+
     def round(self, drafted: int, accepted: int) -> None:
         """Count a round."""
         self._rounds.append((drafted, accepted))
@@ -93,7 +99,7 @@ class Record:
 
     def stats(self, *, prompt_tokens: int, draft_length: int, stop_reason: StopReason) -> Stats:
         """The value of what was collected so far."""
-        later = self.active - self.first
+        later = self.active - self.first - (self._phases["prefill"] - self._first_prefill)
         return Stats(
             prompt_tokens=prompt_tokens,
             reused_tokens=self.reused,
@@ -105,5 +111,6 @@ class Record:
             seconds=Seconds(host=max(0.0, self.active - sum(self._phases.values())), **self._phases),
             tokens_per_second=(self.tokens - 1) / later if self.tokens > 1 and later > 0 else 0.0,
             time_to_first_token=self.first,
+            total_seconds=self.active,
             stop_reason=stop_reason,
         )

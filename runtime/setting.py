@@ -10,7 +10,7 @@ from typing import Literal
 from paceline.costmodel import Role
 from paceline.errors import BundleError, PlanError, UsageError
 from paceline.files import read_json
-from paceline.partition import Bundle, Mapping, Plan
+from paceline.partition import Bundle, Estimate, Mapping, Plan
 from paceline.partition.plan import PLAN, SCHEMA
 
 DrafterKind = Literal["model", "ngram", "none"]
@@ -20,11 +20,15 @@ NGRAM = "ngram"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How a bundle is to be run: where each model goes, how far ahead to draft, on how many cores of each unit."""
+    """How a bundle is to be run: where each model goes, how far ahead to draft, on how many cores of each unit.
+
+    ``estimate`` is the plan's, where this is what it chose.
+    """
 
     mapping: Mapping
     draft_length: int
     cores: dict[str, int] = field(default_factory=dict)
+    estimate: Estimate | None = None
 
     @property
     def places(self) -> dict[Role, str]:
@@ -63,20 +67,35 @@ def choose_setting(
     """Fill in what was not asked for: from the plan, else the target on its first unit without a drafter.
 
     Raises:
-        UsageError: a draft length below 0, or a drafter that the bundle does not have.
+        UsageError: a draft length below 0, one without a drafter, or a drafter that the bundle does not have.
     """
     if draft_length is not None and draft_length < 0:
         raise UsageError(f"draft length is {draft_length}, expected 0 (do not draft) or a positive number")
     planned = plan.mapping if plan else Mapping(target=_first_unit(bundle))
-    chosen = mapping or planned
-    if drafter is None and draft_length and chosen.drafter is None and mapping is None:
-        drafter = "model" if bundle.drafter else "ngram"
-    if drafter is not None:
-        chosen = Mapping(target=chosen.target, drafter=_drafting_unit(bundle, chosen, drafter))
+    chosen = _with_drafter(bundle, mapping or planned, draft_length, drafter, fixed=mapping is not None)
+    if draft_length and chosen.drafter is None:
+        raise UsageError(f"draft length is {draft_length}, but {chosen} names nothing that drafts")
+    fitting = plan if plan and chosen == planned and draft_length in (None, plan.draft_length) else None
     if draft_length is None:
-        fitting = plan is not None and chosen == planned
-        draft_length = plan.draft_length if plan and fitting else DEFAULT_DRAFT_LENGTH if chosen.drafter else 0
-    return Setting(mapping=chosen, draft_length=draft_length, cores=plan.cores if plan else {})
+        draft_length = fitting.draft_length if fitting else DEFAULT_DRAFT_LENGTH if chosen.drafter else 0
+    return Setting(
+        mapping=chosen,
+        draft_length=draft_length,
+        cores=plan.cores if plan else {},
+        estimate=fitting.estimate if fitting else None,
+    )
+
+
+def _with_drafter(
+    bundle: Bundle, mapping: Mapping, draft_length: int | None, drafter: DrafterKind | None, *, fixed: bool
+) -> Mapping:
+    if drafter is None and draft_length == 0:
+        drafter = "none"
+    if drafter is None and draft_length and mapping.drafter is None and not fixed:
+        drafter = "model" if bundle.drafter else "ngram"
+    if drafter is None:
+        return mapping
+    return Mapping(target=mapping.target, drafter=_drafting_unit(bundle, mapping, drafter))
 
 
 def _first_unit(bundle: Bundle) -> str:

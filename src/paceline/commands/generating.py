@@ -1,0 +1,71 @@
+"""What ``run`` and ``bench`` share: options that choose a mapping, a model made of them, prompts for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from paceline.errors import UsageError
+
+if TYPE_CHECKING:
+    from paceline.partition import Mapping
+    from paceline.runtime import Message, Model
+
+DrafterKind = Literal["model", "ngram", "none"]
+BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that 'paceline compile' made.")]
+Drafter = Annotated[DrafterKind | None, typer.Option(help="Who drafts. Default: what the plan or the mapping says.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, without the chat template.")]
+System = Annotated[str | None, typer.Option(help="System message, for models with a chat template.")]
+MAP_HELP = "Where the models run, e.g. drafter=gpu,target=cpu (drafter: a unit, ngram or none)."
+
+
+def parse_mapping(text: str) -> Mapping:
+    """Read ``drafter=gpu,target=cpu``.
+
+    Raises:
+        UsageError: another form, or no target.
+    """
+    from paceline.partition import Mapping
+
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    places = {role.strip(): unit.strip() for role, _, unit in pairs}
+    if set(places) - {"target", "drafter"} or len(places) != len(pairs) or not all(places.values()):
+        raise UsageError(f"cannot read the mapping {text!r}; expected for example target=cpu,drafter=gpu")
+    if "target" not in places:
+        raise UsageError(f"the mapping {text!r} names no unit for the target; add target=cpu or target=gpu")
+    drafter = places.get("drafter")
+    return Mapping(target=places["target"], drafter=None if drafter == "none" else drafter)
+
+
+def open_model(
+    bundle: Path, *, mapping: str | None, draft_length: int | None = None, drafter: DrafterKind | None = None
+) -> Model:
+    """Load a bundle as the options say.
+
+    Raises:
+        PacelineError: as ``paceline.runtime.load``.
+    """
+    from paceline.runtime import load
+
+    chosen = parse_mapping(mapping) if mapping else None
+    return load(bundle, mapping=chosen, draft_length=draft_length, drafter=drafter)
+
+
+def as_prompt(model: Model, text: str, *, raw: bool, system: str | None = None) -> str | list[Message]:
+    """A text as the model wants it: one turn of a conversation where there is a chat template, unless ``raw``.
+
+    Raises:
+        UsageError: a system message that has no place to go.
+    """
+    if raw or not model.has_chat_template:
+        if system:
+            raise UsageError("--system needs a model with a chat template, and no --raw")
+        return text
+    return [*opening(system), {"role": "user", "content": text}]
+
+
+def opening(system: str | None) -> list[Message]:
+    """The messages that a conversation begins with."""
+    return [{"role": "system", "content": system}] if system else []

@@ -1,0 +1,114 @@
+"""What ``paceline run`` says at the end: measured against predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from paceline.costmodel import read_profile
+from paceline.errors import ProfileError
+from paceline.partition import Estimate
+from paceline.runtime import Generation, Model, Stats
+
+SCHEMA = 1
+
+
+class Plain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Plain decoding on the same units: tokens per second and where that was measured.
+
+    ``identical`` says whether its tokens were the same; None where none were generated.
+    """
+
+    tokens_per_second: float
+    source: Literal["this run", "profile"]
+    identical: bool | None = None
+
+
+class RunReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One generation: how it was run, what came out, and the speed-up as measured and as the plan predicted."""
+
+    schema: int = SCHEMA
+    bundle: str
+    mapping: str
+    devices: dict[str, str]
+    text: str
+    ids: tuple[int, ...]
+    stats: Stats
+    plain: Plain | None
+    speedup: float | None
+    predicted: Estimate | None
+
+
+def measure_plain(model: Model, generation: Generation, options: dict[str, Any]) -> Plain:
+    """Generate the same again without drafts."""
+    model.forget()
+    again = model.generate(generation.prompt, **options, draft_length=0).finish()
+    same = again.ids == generation.ids if options["temperature"] == 0 else None
+    return Plain(tokens_per_second=again.stats.tokens_per_second, source="this run", identical=same)
+
+
+def profiled_plain(folder: Path, model: Model) -> Plain | None:
+    """Plain decoding as the bundle's profile has it; None without a profile of this machine."""
+    from paceline.runtime.machine import this_machine
+
+    try:
+        profile = read_profile(folder, bundle=model.bundle.digest, machine=this_machine())
+    except ProfileError:
+        return None
+    unit = model.setting.mapping.target
+    seconds = profile.seconds("target", unit, 1, cores=model.setting.cores.get(unit))
+    return Plain(tokens_per_second=1 / seconds, source="profile") if seconds else None
+
+
+def report_of(model: Model, generation: Generation, plain: Plain | None) -> RunReport:
+    """Put together what is known."""
+    stats = generation.stats
+    measured = stats.tokens_per_second / plain.tokens_per_second if plain and plain.tokens_per_second else None
+    return RunReport(
+        bundle=model.bundle.name,
+        mapping=str(model.setting.mapping),
+        devices=model.devices,
+        text=generation.text,
+        ids=generation.ids,
+        stats=stats,
+        plain=plain,
+        speedup=measured or None,
+        predicted=model.setting.estimate,
+    )
+
+
+def summary(report: RunReport) -> Iterator[str]:
+    """The closing lines for people."""
+    stats, kept = report.stats, report.stats.acceptance
+    devices = "; ".join(f"{unit}: {name}" for unit, name in report.devices.items())
+    yield f"mapping      {report.mapping} ({devices})"
+    yield f"draft length {stats.draft_length}{_acceptance(stats)}"
+    yield (
+        f"speed        {stats.tokens_per_second:.1f} tokens/s, {stats.tokens} tokens, first after"
+        f" {stats.time_to_first_token:.2f} s, stopped by {stats.stop_reason}"
+    )
+    if kept.drafted or report.plain:
+        yield f"speed-up     {_measured(report)}; {_predicted(report.predicted)}"
+
+
+def _acceptance(stats: Stats) -> str:
+    kept = stats.acceptance
+    if not kept.drafted:
+        return ""
+    tokens = (kept.accepted + kept.rounds) / kept.rounds
+    return f", {kept.accepted} of {kept.drafted} drafts accepted (alpha {kept.alpha:.2f}), {tokens:.2f} tokens a round"
+
+
+def _measured(report: RunReport) -> str:
+    plain = report.plain
+    if plain is None or report.speedup is None:
+        return "not measured (add --compare)"
+    same = {True: ", same tokens", False: ", DIFFERENT tokens", None: ""}[plain.identical]
+    return f"measured {report.speedup:.2f}x over plain ({plain.tokens_per_second:.1f} tokens/s, {plain.source}{same})"
+
+
+def _predicted(estimate: Estimate | None) -> str:
+    return f"predicted {estimate.speedup:.2f}x ({estimate.source})" if estimate else "no plan predicted this setting"
