@@ -14,6 +14,7 @@ from paceline.costmodel.acceptance import (
     expected_tokens,
     independent,
     merge,
+    read_acceptance,
 )
 from paceline.costmodel.memory import Footprint, cache_bytes, footprint, matrix_bytes, parameters, weights_bytes
 from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
@@ -60,6 +61,7 @@ __all__ = [
     "paper_speedup",
     "parameters",
     "plain_round",
+    "read_acceptance",
     "read_profile",
     "roofline",
     "speculative_round",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import msgspec
 
 from paceline.errors import ProfileError, UsageError
+from paceline.files import read_json
 
 SCHEMA = 1
+ACCEPTANCE = "acceptance.json"
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,3 +184,20 @@ class AcceptanceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         parts = [part for part in self.histograms if part.drafter == drafter]
         total = merge(parts) if parts else None
         return total if total is not None and total.alpha is not None else None
+
+
+def read_acceptance(path: Path, *, bundle: str | None = None) -> AcceptanceFile:
+    """Read an acceptance file; with ``bundle``, one that was measured with the artifacts of that digest.
+
+    Raises:
+        ProfileError: missing, damaged, of another schema or another bundle.
+    """
+    file = read_json(path, AcceptanceFile, error=ProfileError)
+    if file.schema != SCHEMA:
+        raise ProfileError(f"{path} has schema {file.schema}, expected {SCHEMA}; run 'paceline profile' again")
+    if bundle is not None and file.bundle != bundle:
+        raise ProfileError(
+            f"{path} was measured with other programs or weights than the bundle holds now; "
+            "run 'paceline profile' again, or give --alpha"
+        )
+    return file

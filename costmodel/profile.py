@@ -103,7 +103,7 @@ def read_profile(folder: Path, *, bundle: str, machine: Machine) -> Profile:
     """
     path = folder / PROFILE
     if not path.is_file():
-        raise ProfileError(f"{folder} has no {PROFILE}; run 'paceline profile {folder}'")
+        raise ProfileError(f"{folder} has no {PROFILE}; run 'paceline profile {folder}', or plan with --roofline")
     profile = read_json(path, Profile, error=ProfileError)
     again = f"run 'paceline profile {folder}' again"
     if profile.schema != SCHEMA:
@@ -113,6 +113,6 @@ def read_profile(folder: Path, *, bundle: str, machine: Machine) -> Profile:
     if differences := machine.differences(profile.machine):
         found = "; ".join(differences)
         raise ProfileError(
-            f"{path} was measured on another machine (this one has {found}); {again}, or plan --roofline"
+            f"{path} was measured on another machine (this one has {found}); {again}, or plan with --roofline"
         )
     return profile

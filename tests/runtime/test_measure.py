@@ -1,0 +1,166 @@
+"""Passes take turns, keep to the budget and come back as medians; devices that are missing say why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from paceline.costmodel import ModelSpec, Role, Rope
+from paceline.errors import DeviceUnavailable
+from paceline.partition import Bundle, BundledModel, TokenIds
+from paceline.runtime.measure import MINIMUM, Loaded, core_counts, loaded_programs, time_passes, usable_units
+from paceline.runtime.null_device import NullDevice, NullProgram
+from paceline.runtime.program import Step
+from paceline.targets import Figure, ProcessingUnit, Soc
+
+SPEC = ModelSpec(
+    name="null",
+    family="llama",
+    layers=1,
+    hidden=8,
+    heads=1,
+    kv_heads=1,
+    head_size=8,
+    ffn=8,
+    vocabulary=32,
+    context=128,
+    norm_epsilon=1e-5,
+    rope=Rope(theta=1e4),
+)
+
+
+def unit(name: Any, cores: int = 1) -> ProcessingUnit:
+    one = Figure(value=1e9, source="test")
+    return ProcessingUnit(
+        name=name, kind=name, description="", cores=cores, peak={"f32": one}, bandwidth=one, memory=one, launch=one
+    )
+
+
+def bundle(roles: Sequence[Role] = ("target", "drafter"), units: Sequence[str] = ("cpu", "gpu")) -> Bundle:
+    models = tuple(
+        BundledModel(
+            role=role,
+            spec=SPEC,
+            precision={"target": "f32", "drafter": "int8"}[role],
+            weights="w",
+            weights_bytes=8,
+            programs=dict.fromkeys(units, "p"),
+        )
+        for role in roles
+    )
+    memory = Figure(value=1e9, source="test")
+    soc = Soc(name="null", description="", memory=memory, units=(unit("cpu"), unit("gpu", cores=4)))
+    return Bundle(
+        name="null", soc=soc, context=128, widths=(1, 2, 4), models=models, tokens=TokenIds(), versions={}, files={}
+    )
+
+
+class Clock:
+    """Time that only programs pass."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SlowProgram(NullProgram):
+    """Takes ``seconds(width, call)`` of the clock and notes where it was called."""
+
+    def __init__(self, clock: Clock, cost: Callable[[int, int], float], log: list[tuple[str, int, int]]) -> None:
+        super().__init__(widths=(1, 4), context=64)
+        self.clock, self.cost, self.log, self.name = clock, cost, log, str(id(self))
+
+    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+        self.log.append((self.name, len(tokens), position))
+        calls = sum(entry[:2] == (self.name, len(tokens)) for entry in self.log)
+        self.clock.now += self.cost(len(tokens), calls)
+        return super().step(tokens, position, logits=logits)
+
+
+def labelled(program: NullProgram, role: Role = "target", name: str = "cpu") -> Loaded:
+    return Loaded(role=role, precision="f32", unit=name, cores=1, program=program)
+
+
+def test_median_and_quartiles_without_the_warm_up() -> None:
+    clock = Clock()
+    # Calls 1 and 2 warm up and are slow; of the five that count one is an outlier.
+    costs = [9.0, 9.0, 1.0, 2.0, 3.0, 4.0, 500.0]
+    program = SlowProgram(clock, lambda width, call: costs[call - 1] * width, [])
+    one, four = time_passes([labelled(program)], repeats=5, budget=1e6, clock=clock)
+    assert (one.role, one.unit, one.cores, one.precision) == ("target", "cpu", 1, "f32")
+    assert (one.width, one.seconds, one.spread, one.repeats) == (1, 3.0, 2.0, 5)
+    assert (four.width, four.seconds, four.spread, four.repeats) == (4, 12.0, 8.0, 5)
+
+
+def test_passes_take_turns_at_half_a_cache() -> None:
+    clock, log = Clock(), list[tuple[str, int, int]]()
+    programs = [SlowProgram(clock, lambda width, call: 1.0, log) for _ in range(2)]
+    time_passes([labelled(program) for program in programs], repeats=4, budget=1e6, clock=clock)
+    turn = [(program.name, width, 32) for program in programs for width in (1, 4)]
+    assert log[8:] == turn * 4  # after two calls of each to warm up
+
+
+@pytest.mark.parametrize(("budget", "quick", "slow"), [(0.0, MINIMUM, MINIMUM), (40.0, 20, MINIMUM), (1e6, 30, 30)])
+def test_each_pass_may_use_an_equal_share_of_the_budget(budget: float, quick: int, slow: int) -> None:
+    clock = Clock()
+    program = SlowProgram(clock, lambda width, call: 1.0 if width == 1 else 100.0, [])
+    found = time_passes([labelled(program)], repeats=30, budget=budget, clock=clock)
+    assert [entry.repeats for entry in found] == [quick, slow]
+
+
+def test_progress_reaches_its_end() -> None:
+    seen: list[tuple[str, int, int]] = []
+    program = NullProgram(widths=(1,))
+    time_passes([labelled(program)], repeats=5, budget=0.0, report=lambda *state: seen.append(state))
+    assert seen[-1] == ("forward passes", 5, 5)
+
+
+def test_missing_devices_say_why() -> None:
+    def opened(wanted: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
+        if wanted.kind == "gpu":
+            raise DeviceUnavailable("no Vulkan driver")
+        return NullDevice(unit=wanted)
+
+    devices, unavailable = usable_units(bundle(), opened=opened)
+    assert list(devices) == ["cpu"]
+    assert unavailable == {"gpu": "no Vulkan driver"}
+
+
+def test_core_counts_apply_to_a_cpu_only() -> None:
+    assert core_counts(unit("cpu"), ()) == (1,)
+    assert core_counts(unit("cpu"), (2, 1, 2)) == (1, 2)
+    assert core_counts(unit("gpu", cores=4), (1, 2)) == (4,)
+
+
+def test_every_program_is_loaded_once_for_each_core_count_and_closed(tmp_path: Path) -> None:
+    asked: list[tuple[str, int | None]] = []
+
+    def opened(wanted: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
+        asked.append((wanted.name, cores))
+        return NullDevice(unit=wanted)
+
+    devices = {name: NullDevice(unit=unit(name, cores=4)) for name in ("cpu", "gpu")}
+    with loaded_programs(tmp_path, bundle(), devices, cores=(1, 2), opened=opened) as programs:
+        labels = [(entry.role, entry.precision, entry.unit, entry.cores) for entry in programs]
+    assert labels == [
+        (role, precision, *place)
+        for role, precision in (("target", "f32"), ("drafter", "int8"))
+        for place in (("cpu", 1), ("cpu", 2), ("gpu", 4))
+    ]
+    assert asked == [(name, cores) for _, _, name, cores in labels]
+    assert all(isinstance(entry.program, NullProgram) and entry.program.closed for entry in programs)
+
+
+def test_units_without_a_program_are_left_out(tmp_path: Path) -> None:
+    devices = {name: NullDevice(unit=unit(name)) for name in ("cpu", "gpu")}
+    with loaded_programs(
+        tmp_path, bundle(units=("cpu",)), devices, opened=lambda u, *, cores: NullDevice(unit=u)
+    ) as found:
+        assert [(entry.role, entry.unit) for entry in found] == [("target", "cpu"), ("drafter", "cpu")]

@@ -1,0 +1,170 @@
+"""Measuring a bundle of null programs end to end: profile, acceptance and host time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from paceline.costmodel import ModelSpec, Role, Rope, merge, read_acceptance, read_profile
+from paceline.errors import DeviceUnavailable, OutputError, PromptError
+from paceline.partition import Bundle, BundledModel, TokenIds, choose
+from paceline.runtime.machine import this_machine
+from paceline.runtime.measure_drafting import TimedProgram, measured_draft_length
+from paceline.runtime.null_device import NullDevice, NullProgram
+from paceline.runtime.profile import Measured, measure, save
+from paceline.runtime.prompts import Prompt
+from paceline.targets import Figure, ProcessingUnit, Soc
+
+ONE = Figure(value=1e9, source="test")
+UNITS = tuple(
+    ProcessingUnit(
+        name=name, kind=name, description="", cores=1, peak={"f32": ONE}, bandwidth=ONE, memory=ONE, launch=ONE
+    )
+    for name in ("cpu", "gpu")
+)
+PROMPTS = (Prompt("ride", "the rider drafts behind another"), Prompt("turn", "take a turn in front"))
+
+
+def bundled(role: Role, precision: str) -> BundledModel:
+    spec = ModelSpec(
+        name="null",
+        family="llama",
+        layers=1,
+        hidden=8,
+        heads=1,
+        kv_heads=1,
+        head_size=8,
+        ffn=8,
+        vocabulary=320,
+        context=256,
+        norm_epsilon=1e-5,
+        rope=Rope(theta=1e4),
+    )
+    programs = {"cpu": "p", "gpu": "p"}
+    return BundledModel(role=role, spec=spec, precision=precision, weights="w", weights_bytes=8, programs=programs)
+
+
+BUNDLE = Bundle(
+    name="null",
+    soc=Soc(name="null-soc", description="", memory=ONE, units=UNITS),
+    context=256,
+    widths=(1, 2, 4, 8, 16),
+    models=(bundled("target", "f32"), bundled("drafter", "int8")),
+    tokens=TokenIds(),
+    versions={},
+    files={},
+)
+
+
+def opened(unit: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
+    if unit.kind == "gpu":
+        raise DeviceUnavailable("no Vulkan driver")
+    return NullDevice(unit=unit, agreement=0.8)
+
+
+def measured(folder: Path, **options: Any) -> Measured:
+    defaults: dict[str, Any] = {"repeats": 3, "budget": 0.0, "prompts": PROMPTS, "tokens": 60, "opened": opened}
+    return measure(folder, options.pop("bundle", BUNDLE), **{**defaults, **options})
+
+
+def test_everything_is_measured(tiny_tokenizer: Path) -> None:
+    found = measured(tiny_tokenizer)
+    passes = [(entry.role, entry.unit, entry.width) for entry in found.profile.measurements]
+    assert passes == [(role, "cpu", width) for role in ("target", "drafter") for width in BUNDLE.widths]
+    assert found.unavailable == {"gpu": "no Vulkan driver"}
+    assert found.profile.machine.drivers == {"cpu": "null device"}
+    assert found.profile.bundle == found.acceptance.bundle == BUNDLE.digest
+    assert found.profile.host_seconds > 0 and found.skipped_prompts == 0
+
+
+def test_acceptance_is_that_of_the_programs(tiny_tokenizer: Path) -> None:
+    found = measured(tiny_tokenizer, tokens=200).acceptance
+    assert [(entry.drafter, entry.task) for entry in found.histograms] == [
+        ("int8", "ride"),
+        ("int8", "turn"),
+        ("ngram", "ride"),
+        ("ngram", "turn"),
+    ]
+    drafts = found.of("int8")
+    assert drafts is not None and drafts.target == "f32"
+    assert drafts.alpha == pytest.approx(0.8, abs=0.1)  # the null drafter's agreement
+    assert max(drafts.counts) == measured_draft_length(BUNDLE.widths) == 7
+
+
+def test_tasks_of_one_name_are_added(tiny_tokenizer: Path) -> None:
+    twice = [Prompt("same", prompt.text) for prompt in PROMPTS]
+    apart, together = (measured(tiny_tokenizer, prompts=p).acceptance.histograms for p in (PROMPTS, twice))
+    assert [entry.task for entry in together] == ["same", "same"]
+    assert together[0] == merge(apart[:2], task="same")
+
+
+def test_what_was_saved_feeds_the_planner(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    found = measured(tiny_tokenizer)
+    save(tmp_path, found)
+    profile = read_profile(tmp_path, bundle=BUNDLE.digest, machine=this_machine({"cpu": "null device"}))
+    assert profile == found.profile
+    acceptance = read_acceptance(tmp_path / "acceptance.json", bundle=BUNDLE.digest)
+    assert acceptance == found.acceptance
+    plan = choose(BUNDLE, profile=profile, acceptance=acceptance.of("int8"), unavailable=found.unavailable)
+    assert plan.mapping.target == "cpu" and plan.estimate.source == "profile"
+    assert "target on gpu: no Vulkan driver" in [entry.reason for entry in plan.rejected]
+
+
+def test_a_bundle_without_a_drafter_has_prompt_lookup(tiny_tokenizer: Path) -> None:
+    alone = msgspec.structs.replace(BUNDLE, models=BUNDLE.models[:1])
+    found = measured(tiny_tokenizer, bundle=alone)
+    assert {entry.drafter for entry in found.acceptance.histograms} == {"ngram"}
+    assert found.profile.host_seconds > 0
+
+
+def test_one_width_leaves_nothing_to_draft(tiny_tokenizer: Path) -> None:
+    narrow = msgspec.structs.replace(BUNDLE, widths=(1,))
+    found = measured(tiny_tokenizer, bundle=narrow)
+    assert found.acceptance.histograms == () and found.profile.host_seconds == 0.0
+
+
+def test_long_prompts_are_left_out_and_counted(tiny_tokenizer: Path) -> None:
+    found = measured(tiny_tokenizer, prompts=(*PROMPTS, Prompt("long", "z" * 1000)))
+    assert found.skipped_prompts == 1
+    with pytest.raises(PromptError, match="none of 1 prompts fits the context of 256"):
+        measured(tiny_tokenizer, prompts=[Prompt("long", "z" * 1000)])
+
+
+def test_no_device_at_all(tiny_tokenizer: Path) -> None:
+    def nothing(unit: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
+        raise DeviceUnavailable(f"{unit.name} is not here")
+
+    with pytest.raises(DeviceUnavailable, match=r"runs on no device .*cpu: cpu is not here; gpu: gpu is not here"):
+        measured(tiny_tokenizer, opened=nothing)
+
+
+def test_an_unwritable_bundle_is_a_sentence(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"):
+        save(tmp_path / "absent", measured(tiny_tokenizer))
+
+
+@pytest.mark.parametrize(("widths", "length"), [((1, 2, 4, 8, 16, 64), 7), ((1, 2, 4), 3), ((1, 9), 8), ((1,), 0)])
+def test_the_measured_draft_fills_a_width(widths: tuple[int, ...], length: int) -> None:
+    assert measured_draft_length(widths) == length
+
+
+def test_timed_programs_count_their_passes() -> None:
+    inner = NullProgram(seconds=0.002)
+    timed = TimedProgram(inner)
+    start = time.perf_counter()
+    step = timed.step(np.zeros(2, np.int32), 5)
+    assert 0.0 < timed.seconds <= time.perf_counter() - start
+    assert len(step.ids) == 2 and (timed.widths, timed.context) == (inner.widths, inner.context)
+    timed.close()
+    assert inner.closed
+
+
+def test_this_machine_is_itself() -> None:
+    first, second = this_machine({"gpu": "a"}), this_machine({"gpu": "a"})
+    assert first == second and first.differences(second) == ()
+    assert first.cores >= 1 and first.memory_bytes > 0 and first.cpu

@@ -1,0 +1,54 @@
+"""Prompt files in three spellings, and what is wrong with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from paceline.errors import PromptError
+from paceline.runtime.prompts import BUILT_IN, Prompt, read_prompts
+
+LINES = """\
+{"prompt": "Hello", "category": "greeting", "question_id": 3}
+
+{"turns": ["First", "Second"]}
+  plain text, as it is
+"""
+
+
+def test_text_and_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(LINES)
+    assert read_prompts(path) == (
+        Prompt("greeting", "Hello"),
+        Prompt("own", "First"),
+        Prompt("own", "plain text, as it is"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "holds no prompt"),
+        (b"fine\n{broken\n", "line 2, is no prompt"),
+        (b'{"turns": "one"}', "line 1, is no prompt"),
+        (b'{"category": "empty"}', "line 1, has neither 'prompt' nor 'turns'"),
+        (b"\xff\xfe", "cannot read the prompts"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, content: bytes, found: str) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(content)
+    with pytest.raises(PromptError, match=found):
+        read_prompts(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(PromptError, match=r"cannot read the prompts in .*nowhere\.txt"):
+        read_prompts(tmp_path / "nowhere.txt")
+
+
+def test_six_prompts_are_built_in() -> None:
+    assert len(BUILT_IN) == len({prompt.task for prompt in BUILT_IN}) == 6
+    assert all(prompt.text for prompt in BUILT_IN)
