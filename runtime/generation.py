@@ -45,10 +45,7 @@ class Generation:
 
     def __next__(self) -> Token:
         with self._record.running():
-            token = next(self._tokens)
-        if self._record.tokens == 1:
-            self._record.first_token()
-        return token
+            return next(self._tokens)
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -92,6 +89,8 @@ class Generation:
             except StopIteration as end:
                 self._reason = end.value
                 break
+            if not self._ids and not waiting:
+                self._record.first_token()
             if waiting:
                 yield self._count(waiting)
             token = Token(number, self._stream.push(number), origin)

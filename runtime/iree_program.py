@@ -90,10 +90,10 @@ class IreeProgram:
         module = _load_modules(hal, path, weights, self._held)
         spec = model.spec
         shape = (spec.layers, spec.kv_heads, bundle.context, spec.head_size)
-        self._position = _Input(hal, ())
-        caches = [_zeros(hal, shape) for _ in ("keys", "values")]
-        self._held.inputs += [self._position, *caches]
         self._held.semaphore.append(hal.create_semaphore(0))
+        self._position = _Input(hal, ())
+        caches = [self._zeros(shape) for _ in ("keys", "values")]
+        self._held.inputs += [self._position, *caches]
         for width in self.widths:
             self._held.calls[width] = self._bind(module, width, caches)
 
@@ -105,6 +105,19 @@ class IreeProgram:
         for view in (tokens.view, self._position.view, *caches):
             arguments.push_ref(view)
         return function, arguments, tokens
+
+    def _zeros(self, shape: tuple[int, ...]) -> Any:
+        size = int(np.prod(shape)) * _FLOAT32.itemsize
+        buffer = self._hal.allocator.allocate_buffer(
+            memory_type=int(rt.MemoryType.DEVICE_LOCAL), allowed_usage=_DEFAULT, allocation_size=size
+        )
+        if _mappable(buffer):
+            buffer.fill_zero(0, size)
+        else:
+            source = self._host_buffer(size)
+            source.fill_zero(0, size)
+            self._copy(source, buffer)
+        return rt.HalBufferView(buffer, shape, int(rt.HalElementType.FLOAT_32))
 
     def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
         """See ``Program.step``."""
@@ -127,17 +140,22 @@ class IreeProgram:
 
     def _stage(self, source: Any) -> Any:
         size = source.byte_length()
-        target = self._held.staging.get(size)
-        if target is None:
-            usage = int(rt.BufferUsage.TRANSFER_TARGET) | int(rt.BufferUsage.MAPPING_SCOPED)
-            target = self._hal.allocator.allocate_buffer(memory_type=_HOST, allowed_usage=usage, allocation_size=size)
-            self._held.staging[size] = target
+        if size not in self._held.staging:
+            self._held.staging[size] = self._host_buffer(size)
+        self._copy(source, self._held.staging[size])
+        return self._held.staging[size]
+
+    def _host_buffer(self, size: int) -> Any:
+        return self._hal.allocator.allocate_buffer(
+            memory_type=_HOST, allowed_usage=_DEFAULT | _MAPPED, allocation_size=size
+        )
+
+    def _copy(self, source: Any, target: Any) -> None:
         semaphore, at = self._held.semaphore[0], rt.HalFence.create_at
-        self._copies += 1
+        before, self._copies = self._copies, self._copies + 1
         done = at(semaphore, self._copies)
-        self._hal.queue_copy(source, target, wait_semaphores=at(semaphore, self._copies - 1), signal_semaphores=done)
+        self._hal.queue_copy(source, target, wait_semaphores=at(semaphore, before), signal_semaphores=done)
         done.wait()
-        return target
 
 
 def _load_modules(hal: Any, path: Path, weights: Path, held: _Held) -> Any:
@@ -148,15 +166,6 @@ def _load_modules(hal: Any, path: Path, weights: Path, held: _Held) -> Any:
     modules = [_binding.create_hal_module(_instance(), hal), parameters, module]
     held.context += [rt.VmContext(_instance(), modules=modules), modules]
     return module
-
-
-def _zeros(hal: Any, shape: tuple[int, ...]) -> Any:
-    size = int(np.prod(shape)) * _FLOAT32.itemsize
-    buffer = hal.allocator.allocate_buffer(
-        memory_type=int(rt.MemoryType.DEVICE_LOCAL), allowed_usage=_DEFAULT, allocation_size=size
-    )
-    buffer.fill_zero(0, size)
-    return rt.HalBufferView(buffer, shape, int(rt.HalElementType.FLOAT_32))
 
 
 def _mappable(buffer: Any) -> bool:

@@ -61,6 +61,7 @@ class Record:
         self.active = 0.0
         self.first = 0.0
         self._first_prefill = 0.0
+        self._started = 0.0
         self.tokens = 0
         self.drafted = 0
         self._phases = dict.fromkeys(("prefill", "draft", "verify", "accept"), 0.0)
@@ -78,15 +79,16 @@ class Record:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Book the seconds of the body as work, in whatever phase."""
-        start = time.perf_counter()
+        self._started = time.perf_counter()
         try:
             yield
         finally:
-            self.active += time.perf_counter() - start
+            self.active += time.perf_counter() - self._started
 
     def first_token(self) -> None:
-        """Note that the first token is out; all work so far led to it."""
-        self.first, self._first_prefill = self.active, self._phases["prefill"]
+        """Note, within ``running``, that the first token is known; all work so far led to it."""
+        self.first = self.active + time.perf_counter() - self._started
+        self._first_prefill = self._phases["prefill"]
 
     def round(self, drafted: int, accepted: int) -> None:
         """Count a round."""
