@@ -192,12 +192,8 @@ def read_acceptance(path: Path, *, bundle: str | None = None) -> AcceptanceFile:
     Raises:
         ProfileError: missing, damaged, of another schema or another bundle.
     """
-    file = read_json(path, AcceptanceFile, error=ProfileError)
-    if file.schema != SCHEMA:
-        raise ProfileError(f"{path} has schema {file.schema}, expected {SCHEMA}; run 'paceline profile' again")
+    again = "run 'paceline profile' again, or give --alpha"
+    file = read_json(path, AcceptanceFile, error=ProfileError, schema=SCHEMA, remedy=again)
     if bundle is not None and file.bundle != bundle:
-        raise ProfileError(
-            f"{path} was measured with other programs or weights than the bundle holds now; "
-            "run 'paceline profile' again, or give --alpha"
-        )
+        raise ProfileError(f"{path} was measured with other programs or weights than the bundle holds now; {again}")
     return file

@@ -104,10 +104,8 @@ def read_profile(folder: Path, *, bundle: str, machine: Machine) -> Profile:
     path = folder / PROFILE
     if not path.is_file():
         raise ProfileError(f"{folder} has no {PROFILE}; run 'paceline profile {folder}', or plan with --roofline")
-    profile = read_json(path, Profile, error=ProfileError)
     again = f"run 'paceline profile {folder}' again"
-    if profile.schema != SCHEMA:
-        raise ProfileError(f"{path} has schema {profile.schema}, expected {SCHEMA}; {again}")
+    profile = read_json(path, Profile, error=ProfileError, schema=SCHEMA, remedy=again)
     if profile.bundle != bundle:
         raise ProfileError(f"{path} was measured with other programs or weights than the bundle holds now; {again}")
     if differences := machine.differences(profile.machine):

@@ -8,12 +8,9 @@ Example:
 
 from paceline.partition.bundle import Bundle, BundledModel, Failure, TokenIds, read_bundle
 from paceline.partition.plan import Alternative, Estimate, Mapping, Plan, read_plan
-from paceline.partition.search import DEFAULT_ALPHA, DEFAULT_MARGIN, MAX_DRAFT_LENGTH, choose
+from paceline.partition.search import choose
 
 __all__ = [
-    "DEFAULT_ALPHA",
-    "DEFAULT_MARGIN",
-    "MAX_DRAFT_LENGTH",
     "Alternative",
     "Bundle",
     "BundledModel",

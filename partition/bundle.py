@@ -98,9 +98,7 @@ def read_bundle(folder: Path, *, checksums: bool = False) -> Bundle:
     """
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}; make one with 'paceline compile'")
-    bundle = read_json(folder / MANIFEST, Bundle, error=BundleError)
-    if bundle.schema != SCHEMA:
-        raise BundleError(f"{folder} has schema {bundle.schema}, expected {SCHEMA}; compile it again")
+    bundle = read_json(folder / MANIFEST, Bundle, error=BundleError, schema=SCHEMA, remedy="compile it again")
     if sorted(model.role for model in bundle.models) not in (["target"], ["drafter", "target"]):
         raise BundleError(f"{folder / MANIFEST} names no target or too many models; compile it again")
     for name in (name for model in bundle.models for name in (model.weights, *model.programs.values())):

@@ -83,9 +83,8 @@ def read_plan(folder: Path, *, bundle: str) -> Plan:
         PlanError: missing, damaged, of another schema, or made for other programs or weights.
     """
     path = folder / PLAN
-    plan = read_json(path, Plan, error=PlanError)
-    if plan.schema != SCHEMA:
-        raise PlanError(f"{path} has schema {plan.schema}, expected {SCHEMA}; run 'paceline plan {folder}' again")
+    again = f"run 'paceline plan {folder}' again"
+    plan = read_json(path, Plan, error=PlanError, schema=SCHEMA, remedy=again)
     if plan.bundle != bundle:
-        raise PlanError(f"{path} was made for other programs or weights; run 'paceline plan {folder}' again")
+        raise PlanError(f"{path} was made for other programs or weights; {again}")
     return plan

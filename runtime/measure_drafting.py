@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from paceline.console import Report, quiet
 from paceline.costmodel import Acceptance, Measurement, Role, merge
 from paceline.errors import PromptError
-from paceline.partition import MAX_DRAFT_LENGTH, Bundle, Mapping
+from paceline.partition import Bundle, Mapping
+from paceline.partition.search import MAX_DRAFT_LENGTH
 from paceline.runtime.chat import Message
 from paceline.runtime.measure import Loaded
 from paceline.runtime.model import Model

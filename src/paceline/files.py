@@ -107,13 +107,27 @@ def write_json(path: Path, value: object) -> None:
     write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
-def read_json(path: Path, kind: type[T], *, error: Callable[[str], PacelineError]) -> T:
-    """Read a JSON file as ``kind``; ``error`` builds what is raised when it is absent or does not fit."""
+def read_json(
+    path: Path, kind: type[T], *, error: Callable[[str], PacelineError], schema: int | None = None, remedy: str = ""
+) -> T:
+    """Read a JSON file as ``kind``; ``error`` builds what is raised when it is absent or does not fit.
+
+    ``schema`` is the version that the file must state, asked before anything else, for another version has other
+    fields; ``remedy`` says what to do about one.
+    """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        data = path.read_bytes()
+        found = msgspec.json.decode(data, type=_Versioned).schema if schema is not None else None
+        if found != schema:
+            raise error(f"{path} has schema {found}, expected {schema}; {remedy}".removesuffix("; "))
+        return msgspec.json.decode(data, type=kind)
     except FileNotFoundError:
         raise error(f"{path} is missing") from None
     except OSError as reason:
         raise error(f"cannot read {path}: {reason.strerror}") from reason
     except (msgspec.DecodeError, UnicodeDecodeError) as reason:
         raise error(f"{path} is not a valid {kind.__name__}: {reason}") from reason
+
+
+class _Versioned(msgspec.Struct, frozen=True):
+    schema: int = 1

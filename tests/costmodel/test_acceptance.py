@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,8 +19,10 @@ from paceline.costmodel import (
     expected_tokens,
     independent,
     merge,
+    read_acceptance,
 )
 from paceline.errors import ProfileError, UsageError
+from paceline.files import write_json
 
 lengths = st.integers(0, 6)
 rows = st.dictionaries(lengths, st.integers(0, 50)).map(
@@ -147,3 +150,17 @@ def test_file_adds_tasks_of_one_drafter() -> None:
     total = file.of("int8")
     assert total is not None and total.counts == {2: (3, 2, 3)}
     assert file.of("ngram") is None and file.of("f16") is None
+
+
+def test_acceptance_file_is_bound_to_its_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "acceptance.json"
+    with pytest.raises(ProfileError, match=r"acceptance\.json is missing"):
+        read_acceptance(path)
+    file = AcceptanceFile(bundle="digest", histograms=(Acceptance(drafter="int8", counts={1: (2, 3)}),))
+    write_json(path, file)
+    assert read_acceptance(path) == read_acceptance(path, bundle="digest") == file
+    with pytest.raises(ProfileError, match="other programs or weights"):
+        read_acceptance(path, bundle="another")
+    path.write_text('{"schema": 2, "histogram": []}')
+    with pytest.raises(ProfileError, match="has schema 2, expected 1; run 'paceline profile' again"):
+        read_acceptance(path)

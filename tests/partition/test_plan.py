@@ -1,0 +1,64 @@
+"""A plan on disk belongs to one bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from paceline.errors import PlanError
+from paceline.files import write_json
+from paceline.partition import Estimate, Mapping, Plan, read_plan
+
+ESTIMATE = Estimate(
+    seconds_per_token=0.01,
+    tokens_per_round=1.0,
+    round_seconds=0.01,
+    draft=0.0,
+    verify=0.01,
+    host=0.0,
+    speedup=1.0,
+    speedup_over_best=1.0,
+    source="roofline",
+)
+PLAN = Plan(
+    bundle="digest",
+    soc="rpi5",
+    mapping=Mapping(target="cpu"),
+    draft_length=0,
+    precision={"target": "f32"},
+    cores={"cpu": 4},
+    context=512,
+    alpha=0.5,
+    alpha_source="given",
+    estimate=ESTIMATE,
+)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    write_json(tmp_path / "plan.json", PLAN)
+    assert read_plan(tmp_path, bundle="digest") == PLAN
+
+
+def test_another_bundle_or_schema(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"plan\.json is missing"):
+        read_plan(tmp_path, bundle="digest")
+    write_json(tmp_path / "plan.json", PLAN)
+    with pytest.raises(PlanError, match="made for other programs or weights; run 'paceline plan"):
+        read_plan(tmp_path, bundle="another")
+    write_json(tmp_path / "plan.json", msgspec.structs.replace(PLAN, schema=7))
+    with pytest.raises(PlanError, match="schema 7, expected 1; run 'paceline plan"):
+        read_plan(tmp_path, bundle="digest")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "text"),
+    [
+        (Mapping(target="cpu"), "target=cpu"),
+        (Mapping(target="cpu", drafter="gpu"), "target=cpu,drafter=gpu"),
+        (Mapping(target="gpu", drafter="ngram"), "target=gpu,drafter=ngram"),
+    ],
+)
+def test_mappings_read_as_the_command_line_writes_them(mapping: Mapping, text: str) -> None:
+    assert str(mapping) == text
