@@ -70,14 +70,18 @@ def _beliefs(acceptance: Acceptance | None, ngram: Acceptance | None, alpha: flo
     if alpha is not None:
         model = Belief(alpha=check_alpha(alpha), source="given")
     elif acceptance is not None and acceptance.alpha is not None:
-        model = Belief(alpha=acceptance.alpha, source=f"measured on {acceptance.task}", measured=acceptance)
+        model = Belief(alpha=acceptance.alpha, source=_measured_on(acceptance), measured=acceptance)
     else:
         model = Belief(alpha=DEFAULT_ALPHA, source="default: not measured")
     beliefs = {"model": model}
     if ngram is not None and ngram.alpha is not None:
-        source = f"measured on {ngram.task}"
+        source = _measured_on(ngram)
         beliefs[NGRAM] = Belief(alpha=ngram.alpha, source=source, measured=ngram, proposes_always=False)
     return beliefs
+
+
+def _measured_on(acceptance: Acceptance) -> str:
+    return "measured on all tasks" if acceptance.task == "all" else f"measured on {acceptance.task}"
 
 
 def _plan(search: Search, ranked: list[Candidate], margin: float) -> Plan:
@@ -135,13 +139,13 @@ def _why_slower(loser: Candidate, chosen: Candidate, plain: Candidate, margin: f
     assert loser.round is not None
     gain = plain.seconds / loser.seconds
     if loser.draft_length and gain <= 1.0:
-        round_ms, single_ms = loser.round.seconds * 1e3, plain.seconds * 1e3
+        costs = loser.round
         return (
-            f"a loss: a round of {round_ms:.3g} ms brings {loser.round.tokens:.2f} tokens, "
-            f"plain decoding on {plain.mapping.target} takes {single_ms:.3g} ms for one"
+            f"a loss: {costs.tokens:.2f} tokens in {costs.seconds * 1e3:.3g} ms, "
+            f"plain on {plain.mapping.target} takes {plain.seconds * 1e3:.3g} ms a token"
         )
     if loser.seconds < chosen.seconds:
         return f"{gain:.3f}x plain decoding is within the margin of {1 + margin:.2f}x"
     if loser.seconds == chosen.seconds:
         return "as fast as the choice, which drafts less or comes first"
-    return f"{loser.seconds / chosen.seconds - 1:.1%} slower than the choice"
+    return f"{loser.seconds / chosen.seconds:.3g} times the choice's seconds a token"

@@ -1,8 +1,9 @@
 """Seconds of every forward pass of a bundle on this machine.
 
-All passes take turns, one call each, so that a machine that slows down for a while slows all of them alike. Each pass
-may use an equal share of the time budget and gets at least ``MINIMUM`` calls; the cache is half full, as it is in
-the middle of a conversation. Reported are the median and the distance between the quartiles.
+All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn is two calls, of
+which the second counts: in decoding, passes of one model follow each other too, and find its weights in the caches.
+Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns; the key-value cache is half
+full, as it is in the middle of a conversation. Reported are the median and the distance between the quartiles.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from paceline.runtime.program import Program, load_program
 from paceline.targets import ProcessingUnit
 
 MINIMUM = 3
-_WARM_UP = 2
 Open = Callable[..., Device]
 Clock = Callable[[], float]
 
@@ -47,8 +47,17 @@ class _Pass:
     loaded: Loaded
     width: int
     seconds: list[float] = field(default_factory=list)
+    warming: list[float] = field(default_factory=list)
 
-    def run(self, clock: Clock) -> float:
+    @property
+    def spent(self) -> float:
+        return sum(self.seconds) + sum(self.warming)
+
+    def take_turn(self, clock: Clock) -> None:
+        self.warming.append(self._call(clock))
+        self.seconds.append(self._call(clock))
+
+    def _call(self, clock: Clock) -> float:
         program = self.loaded.program
         position = min(program.context // 2, program.context - self.width)
         tokens = np.zeros(self.width, np.int32)
@@ -83,13 +92,13 @@ def time_passes(
     if not passes:
         return ()
     for one in passes:
-        for _ in range(_WARM_UP):
-            one.run(clock)
+        one.take_turn(clock)
+        one.seconds.clear()  # the first turn pays for what is set up once
     share, most = budget / len(passes), max(repeats, MINIMUM)
     for turn in range(most):
-        waiting = [one for one in passes if turn < MINIMUM or sum(one.seconds) < share]
+        waiting = [one for one in passes if turn < MINIMUM or one.spent < share]
         for one in waiting:
-            one.seconds.append(one.run(clock))
+            one.take_turn(clock)
         report("forward passes", turn + 1, most)
         if not waiting:
             break

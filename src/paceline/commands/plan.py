@@ -17,6 +17,7 @@ EPILOG = """\
 Example:
   $ paceline plan bundles/smollm2
 """
+_COLUMNS = ("target", "drafter", "ahead", "ms/token", "x plain", "reason")
 
 
 def page(
@@ -100,18 +101,20 @@ def _show(folder: Path, plan: Plan, all_lengths: bool) -> None:
     ahead = f"drafting {plan.draft_length} ahead" if plan.draft_length else "no speculation"
     cores = ", ".join(f"{count} of {unit}" for unit, count in plan.cores.items())
     print(f"{folder} on {plan.soc}: {plan.mapping}, {ahead}; cores: {cores}")
-    _show_estimate(plan.estimate)
+    cost = plan.estimate
+    per_token = cost.seconds_per_token
+    print(f"predicted ({cost.source}): {1 / per_token:.1f} tokens/s, {per_token * 1e3:.2f} ms a token")
+    if plan.draft_length:
+        _show_round(cost)
     print(f"alpha {plan.alpha:.2f} ({plan.alpha_source})")
     rows = [_row(entry) for entry in (plan.rejected if all_lengths else _best_of_each(plan.rejected))]
-    console.print_table("Not chosen, best first", ("mapping", "draft", "ms a token", "x plain", "reason"), rows)
+    console.print_table("Not chosen, best first", _COLUMNS, rows)
     if hidden := len(plan.rejected) - len(rows):
         print(f"{hidden} more draft lengths of these mappings with --all")
     print(f"wrote plan.json; next: paceline run {folder} 'your prompt'")
 
 
-def _show_estimate(cost: Estimate) -> None:
-    per_token = cost.seconds_per_token
-    print(f"predicted ({cost.source}): {1 / per_token:.1f} tokens/s, {per_token * 1e3:.2f} ms a token")
+def _show_round(cost: Estimate) -> None:
     print(
         f"a round brings {cost.tokens_per_round:.2f} tokens in {cost.round_seconds * 1e3:.2f} ms: "
         f"draft {cost.draft * 1e3:.2f}, verify {cost.verify * 1e3:.2f}, host {cost.host * 1e3:.2f}"
@@ -130,13 +133,9 @@ def _best_of_each(rejected: tuple[Alternative, ...]) -> tuple[Alternative, ...]:
 
 
 def _row(entry: Alternative) -> tuple[str, ...]:
+    units = (entry.mapping.target, entry.mapping.drafter or "none")
     if entry.estimate is None:
-        return (str(entry.mapping), "", "", "", entry.reason)
+        return (*units, str(entry.draft_length) if entry.cores else "any", "", "", entry.reason)
     cost = entry.estimate
-    return (
-        str(entry.mapping),
-        str(entry.draft_length),
-        f"{cost.seconds_per_token * 1e3:.2f}",
-        f"{cost.speedup_over_best:.2f}",
-        entry.reason,
-    )
+    speed = (f"{cost.seconds_per_token * 1e3:.2f}", f"{cost.speedup_over_best:.2f}")
+    return (*units, str(entry.draft_length), *speed, entry.reason)

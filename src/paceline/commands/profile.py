@@ -10,6 +10,8 @@ import typer
 from paceline import console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paceline.costmodel import Acceptance, Measurement
     from paceline.runtime.profile import Measured
 
@@ -65,12 +67,8 @@ def page(
 
 def _show(bundle: Path, measured: Measured) -> None:
     machine = measured.profile.machine
-    rows = [_pass(entry) for entry in measured.profile.measurements]
-    console.print_table(
-        f"Forward passes of {bundle} on {machine.cpu}, {machine.cores} cores",
-        ("model", "unit", "cores", "width", "median ms", "spread ms", "ms a token", "calls"),
-        rows,
-    )
+    title = f"{bundle} on {machine.cpu}, {machine.cores} cores: median ms of a forward pass, +- half the quartiles' gap"
+    console.print_table(title, *_passes(measured.profile.measurements))
     if measured.acceptance.histograms:
         drafts = [_drafts(entry) for entry in measured.acceptance.histograms]
         console.print_table("Drafts kept by the target", ("drafter", "task", "alpha", "kept", "tokens a round"), drafts)
@@ -78,17 +76,21 @@ def _show(bundle: Path, measured: Measured) -> None:
     print(f"wrote profile.json and acceptance.json; next: paceline plan {bundle}")
 
 
-def _pass(entry: Measurement) -> tuple[str, ...]:
-    return (
-        f"{entry.role} {entry.precision}",
-        entry.unit,
-        str(entry.cores),
-        str(entry.width),
-        f"{entry.seconds * 1e3:.2f}",
-        f"{entry.spread * 1e3:.2f}",
-        f"{entry.seconds * 1e3 / entry.width:.2f}",
-        str(entry.repeats),
-    )
+def _passes(measurements: Sequence[Measurement]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows: a column for each program and core count, a row for each width."""
+    cells = {(_column(entry), entry.width): entry for entry in measurements}
+    columns = tuple(dict.fromkeys(column for column, _ in cells))
+    widths = sorted({width for _, width in cells})
+    rows = [(str(width), *(_cell(cells.get((column, width))) for column in columns)) for width in widths]
+    return ("width", *columns), rows
+
+
+def _column(entry: Measurement) -> str:
+    return f"{entry.role} {entry.precision} on {entry.unit} ({entry.cores} cores)"
+
+
+def _cell(entry: Measurement | None) -> str:
+    return "" if entry is None else f"{entry.seconds * 1e3:.2f} +- {entry.spread * 1e3 / 2:.2f}"
 
 
 def _drafts(entry: Acceptance) -> tuple[str, ...]:
