@@ -70,10 +70,6 @@ class Vocabulary:
     kinds: tuple[int, ...]
     settings: Settings
 
-    def of_kind(self, *kinds: int) -> list[str]:
-        """Tokens of these kinds, in order."""
-        return [token for token, kind in zip(self.tokens, self.kinds, strict=True) if kind in kinds]
-
     def ids(self) -> dict[str, int]:
         """Id by token; where a token occurs twice the first holds."""
         return {token: index for index, token in reversed(list(enumerate(self.tokens)))}
@@ -193,9 +189,9 @@ def _scores(vocabulary: Vocabulary) -> dict[str, float]:
 
 
 def _add_tokens(tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
-    for token, kind in zip(vocabulary.tokens, vocabulary.kinds, strict=True):
-        if kind in (_CONTROL, _USER_DEFINED) and token:
-            tokenizer.add_tokens([AddedToken(token, special=kind == _CONTROL, normalized=False)])
+    rows = zip(vocabulary.tokens, vocabulary.kinds, strict=True)
+    added = [(token, kind == _CONTROL) for token, kind in rows if token and kind in (_CONTROL, _USER_DEFINED)]
+    tokenizer.add_tokens([AddedToken(token, special=special, normalized=False) for token, special in added])
 
 
 def _start_with(tokenizer: Tokenizer, token: str, index: int) -> None:
