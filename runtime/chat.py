@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NoReturn
 
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -13,11 +13,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from paceline.errors import PromptError
 
 
-class Message(TypedDict):
-    """One turn: role (system, user, assistant) and content."""
-
-    role: str
-    content: str
+Message = dict[str, str]
+"""One turn: ``role`` (system, user, assistant) and ``content``."""
 
 
 class ChatTemplate:

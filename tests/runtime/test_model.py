@@ -1,0 +1,226 @@
+"""Models on the null device: loading, prompts, generations, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from paceline.errors import BundleError, DeviceUnavailable, PlanError, PromptError, UsageError
+from paceline.files import write_json
+from paceline.partition import Estimate, Mapping, Plan, TokenIds, read_bundle
+from paceline.runtime import Model, NullDevice, Stats, load
+
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{% if message.role == 'tool' %}"
+    "{{ raise_exception('no tools here') }}{% endif %}{{ message.role[0] }}:{{ message.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}"
+)
+MakeBundle = Callable[..., Path]
+ESTIMATE = Estimate(
+    seconds_per_token=0.1, tokens_per_round=2.0, round_seconds=0.2, draft=0.1, verify=0.1, host=0.0,
+    speedup=1.5, speedup_over_best=1.4, source="profile",
+)  # fmt: skip
+
+
+def opened(folder: Path, **options: Any) -> Model:
+    return load(folder, device=NullDevice(agreement=0.8), **options)
+
+
+def write_plan(folder: Path, mapping: Mapping, draft_length: int, *, digest: str | None = None) -> None:
+    plan = Plan(
+        bundle=digest or read_bundle(folder).digest, soc="null", mapping=mapping, draft_length=draft_length,
+        precision={}, cores={"cpu": 1}, context=96, alpha=0.5, alpha_source="measured", estimate=ESTIMATE,
+    )  # fmt: skip
+    write_json(folder / "plan.json", plan)
+
+
+def test_plain_and_speculative_texts_are_the_same(null_bundle: MakeBundle) -> None:
+    folder = null_bundle()
+    plain = opened(folder).generate("hello", max_new_tokens=40, ignore_eos=True).finish()
+    for drafter in ("model", "ngram"):
+        with opened(folder, drafter=drafter) as model:
+            for length in range(9):
+                found = model.generate("hello", max_new_tokens=40, ignore_eos=True, draft_length=length).finish()
+                assert (found.ids, found.text) == (plain.ids, plain.text)
+                assert found.stats.draft_length == length
+
+
+def test_stats_add_up(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle(), drafter="model", draft_length=3) as model:
+        generation = model.generate("hello", max_new_tokens=30, ignore_eos=True)
+        tokens = list(generation)
+    stats = generation.stats
+    assert stats.tokens == len(tokens) == len(generation.ids) == 30
+    assert stats.drafted_tokens == sum(token.origin == "drafted" for token in tokens) == stats.acceptance.accepted
+    assert stats.tokens == 1 + stats.rounds + stats.drafted_tokens
+    assert "".join(token.text for token in tokens) == generation.text == model.tokenizer.decode(generation.ids)
+    assert (stats.prompt_tokens, stats.reused_tokens, stats.stop_reason) == (5, 0, "length")
+    parts = stats.seconds
+    assert sum(msgspec.structs.astuple(parts)) == pytest.approx(stats.total_seconds)
+    assert 0 < stats.time_to_first_token < stats.total_seconds
+    assert msgspec.json.decode(msgspec.json.encode(stats), type=Stats) == stats
+
+
+def test_abandoned_generation(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle(), drafter="model") as model:
+        whole = model.generate("hello", max_new_tokens=20, ignore_eos=True).finish()
+        for count in range(8):
+            generation = model.generate("hello", max_new_tokens=20, ignore_eos=True)
+            list(islice(generation, count))
+            generation.close()
+            assert generation.ids == whole.ids[:count]
+            assert generation.stats.stop_reason == "abandoned"
+            assert next(generation, None) is None
+        assert model.generate("hello", max_new_tokens=20, ignore_eos=True).finish().ids == whole.ids
+
+
+def test_shared_beginning_of_prompts_is_not_read_again(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle()) as model:
+        first = model.generate("hello there", max_new_tokens=3, ignore_eos=True).finish()
+        again = model.generate("hello you", max_new_tokens=3, ignore_eos=True).finish()
+        assert (first.stats.reused_tokens, again.stats.reused_tokens) == (0, 6)
+        model.forget()
+        fresh = model.generate("hello you", max_new_tokens=3, ignore_eos=True).finish()
+        assert fresh.stats.reused_tokens == 0
+        assert fresh.ids == again.ids
+
+
+def test_end_of_sequence_is_not_part_of_the_text(null_bundle: MakeBundle) -> None:
+    folder = null_bundle(tokens=TokenIds(bos=0, eos=tuple(range(1, 64, 5))))
+    with opened(folder, drafter="model") as model:
+        endless = model.generate("hello", max_new_tokens=60, ignore_eos=True).finish().ids
+        end = next(number for number, token in enumerate(endless) if token % 5 == 1)
+        for length in range(6):
+            found = model.generate("hello", max_new_tokens=60, draft_length=length).finish()
+            assert found.ids == endless[:end]
+            assert found.stats.stop_reason == "eos"
+
+
+def test_stop_string(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle(), drafter="model") as model:
+        text = model.generate("hello", max_new_tokens=40, ignore_eos=True).finish().text
+        stop = text[10:13]
+        for length in range(6):
+            found = model.generate("hello", max_new_tokens=40, ignore_eos=True, stop=[stop], draft_length=length)
+            assert "".join(token.text for token in found) == text[: text.index(stop)] == found.text
+            assert found.stats.stop_reason == "stop"
+
+
+def test_context_is_used_to_its_end(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle(), drafter="model") as model:
+        for length in range(9):
+            found = model.generate("a" * 90, draft_length=length, ignore_eos=True).finish()
+            assert (found.stats.tokens, found.stats.stop_reason) == (96 - 90 + 1, "context")
+
+
+def test_prompts_that_cannot_be_run(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle(tokens=TokenIds())) as model:
+        with pytest.raises(PromptError, match="empty"):
+            model.generate("")
+        with pytest.raises(PromptError, match=r"97 tokens.* 96"):
+            model.generate("a" * 97)
+        with pytest.raises(PromptError, match="no chat template"):
+            model.generate([{"role": "user", "content": "hi"}])
+        with pytest.raises(PromptError, match="vocabulary of 64"):
+            model.generate([64])
+        with pytest.raises(UsageError, match="max_new_tokens is 0"):
+            model.generate("a", max_new_tokens=0)
+        with pytest.raises(UsageError, match="nothing drafts"):
+            model.generate("a", draft_length=2)
+
+
+def test_beginning_of_text(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle(tokens=TokenIds(bos=0, add_bos=True))) as model:
+        assert model.encode("") == (0,)
+        assert model.encode("a") == (0, 2)
+        assert model.encode("<bos>a") == (0, 2)
+        assert model.generate("", max_new_tokens=2).finish().stats.tokens == 2
+
+
+def test_conversation(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle(template=TEMPLATE)) as model:
+        assert model.has_chat_template
+        ids = model.encode([{"role": "user", "content": "hi"}])
+        assert model.tokenizer.decode(ids, skip_special_tokens=False) == "<bos>u:hi\na:"
+        with pytest.raises(PromptError, match="no tools here"):
+            model.generate([{"role": "tool", "content": "x"}])
+        with pytest.raises(PromptError, match="no messages"):
+            model.generate([])
+
+
+def test_default_is_plain_on_the_first_unit(null_bundle: MakeBundle) -> None:
+    setting = opened(null_bundle()).setting
+    assert (setting.mapping, setting.draft_length, setting.estimate) == (Mapping(target="cpu"), 0, None)
+
+
+def test_stored_plan_is_used(null_bundle: MakeBundle) -> None:
+    folder = null_bundle()
+    write_plan(folder, Mapping(target="cpu", drafter="gpu"), 5)
+    setting = opened(folder).setting
+    assert (setting.mapping.drafter, setting.draft_length, setting.estimate) == ("gpu", 5, ESTIMATE)
+    assert setting.cores == {"cpu": 1}
+    other = opened(folder, draft_length=2).setting
+    assert (other.mapping.drafter, other.draft_length, other.estimate) == ("gpu", 2, None)
+    assert opened(folder, draft_length=0).setting.mapping == Mapping(target="cpu")
+    assert opened(folder, drafter="ngram").setting.mapping.drafter == "ngram"
+
+
+def test_plan_of_another_bundle(null_bundle: MakeBundle, caplog: pytest.LogCaptureFixture) -> None:
+    folder = null_bundle()
+    write_plan(folder, Mapping(target="gpu"), 0, digest="0" * 64)
+    assert opened(folder).setting.mapping == Mapping(target="cpu")
+    assert "plan.json is for other programs" in caplog.text
+    plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
+    with pytest.raises(PlanError, match="another bundle"):
+        opened(folder, plan=plan)
+
+
+def test_damaged_plan(null_bundle: MakeBundle) -> None:
+    folder = null_bundle()
+    (folder / "plan.json").write_text("{")
+    with pytest.raises(PlanError, match=r"plan\.json"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"draft_length": -1}, "draft length is -1"),
+        ({"drafter": "none", "draft_length": 3}, "names nothing that drafts"),
+        ({"mapping": Mapping(target="cpu"), "draft_length": 3}, "names nothing that drafts"),
+    ],
+)
+def test_options_that_contradict_each_other(null_bundle: MakeBundle, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        opened(null_bundle(), **options)
+
+
+def test_bundle_without_drafter(null_bundle: MakeBundle) -> None:
+    folder = null_bundle(drafter=False)
+    with pytest.raises(UsageError, match="no drafter model"):
+        opened(folder, drafter="model")
+    with pytest.raises(BundleError, match="has no drafter"):
+        opened(folder, mapping=Mapping(target="cpu", drafter="cpu"))
+    assert opened(folder, draft_length=3).setting.mapping.drafter == "ngram"
+
+
+def test_units_that_are_not_there(null_bundle: MakeBundle) -> None:
+    folder = null_bundle()
+    with pytest.raises(DeviceUnavailable, match=r"no unit 'npu'.*cpu, gpu"):
+        load(folder, mapping=Mapping(target="npu"))
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_damaged_bundle_names_the_file(null_bundle: MakeBundle, damage: str) -> None:
+    folder = null_bundle()
+    if damage == "missing":
+        (folder / "target.f32.irpa").unlink()
+    else:
+        (folder / "target.f32.irpa").write_bytes(b"x")
+    with pytest.raises(BundleError, match=r"target\.f32\.irpa"):
+        opened(folder)

@@ -1,0 +1,111 @@
+"""Sessions: how a text is cut into passes, and that the caches always hold what the session says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from paceline.runtime.null_device import NullProgram
+from paceline.runtime.program import Step
+from paceline.runtime.session import Session, next_width, shared_prefix
+
+CONTEXT = 40
+widths = st.sets(st.integers(2, 64)).map(lambda more: (1, *sorted(more)))
+sequences = st.lists(st.integers(0, 31), min_size=1, max_size=CONTEXT)
+
+
+@given(widths=widths, position=st.integers(0, 90), remaining=st.integers(1, 100), slack=st.integers(0, 70))
+def test_width_fits_and_prefers_one_pass(widths: tuple[int, ...], position: int, remaining: int, slack: int) -> None:
+    context = position + remaining + slack
+    width = next_width(remaining, position, widths, context)
+    assert width in widths
+    assert position + width <= context
+    covering = [w for w in widths if w >= remaining and position + w <= context]
+    assert width == (min(covering) if covering else max(w for w in widths if w <= remaining))
+
+
+@given(first=st.lists(st.integers(0, 2)), second=st.lists(st.integers(0, 2)))
+def test_shared_prefix(first: list[int], second: list[int]) -> None:
+    shared = shared_prefix(first, second)
+    assert first[:shared] == second[:shared]
+    assert shared == min(len(first), len(second)) or first[shared] != second[shared]
+
+
+@given(steps=st.lists(st.tuples(sequences, st.integers(0, 5)), min_size=1, max_size=6), seed=st.integers(0, 5))
+def test_follow_gives_the_same_rows_however_it_got_there(steps: list[tuple[list[int], int]], seed: int) -> None:
+    program = NullProgram(context=CONTEXT, seed=seed)
+    session = Session(program)
+    for sequence, rows in steps:
+        rows = min(rows, len(sequence))
+        step = session.follow(sequence, rows=rows, logits=True)
+        assert session.position == len(sequence)
+        assert len(step.ids) == rows
+        for row in range(rows):
+            prefix = np.array(sequence[: len(sequence) - rows + row + 1], np.int32)
+            expected = program.logits_after(prefix)
+            assert step.logits is not None
+            np.testing.assert_array_equal(step.logits[row], expected)
+            assert step.ids[row] == expected.argmax()
+
+
+class CountingProgram(NullProgram):
+    """Remembers the passes it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(context=CONTEXT)
+        self.passes: list[tuple[int, int]] = []
+
+    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+        self.passes.append((position, len(tokens)))
+        return super().step(tokens, position, logits=logits)
+
+
+def test_only_what_is_new_is_computed() -> None:
+    program = CountingProgram()
+    session = Session(program)
+    session.follow([1, 2, 3, 4, 5])
+    session.follow([1, 2, 3, 9])
+    session.follow([1, 2, 3, 9])
+    assert program.passes == [(0, 8), (3, 1), (3, 1)]
+
+
+def test_full_cache_is_filled_by_smaller_passes() -> None:
+    program = CountingProgram()
+    Session(program).follow([*range(CONTEXT - 1), 0])
+    assert program.passes == [(0, 16), (16, 16), (32, 8)]
+    near = CountingProgram()
+    session = Session(near)
+    session.follow([0] * (CONTEXT - 3))
+    near.passes.clear()
+    session.follow([0] * CONTEXT, rows=3)
+    assert near.passes == [(37, 2), (39, 1)]
+
+
+def test_rewind_forgets() -> None:
+    session = Session(NullProgram(context=CONTEXT))
+    session.follow([1, 2, 3])
+    session.rewind(1)
+    assert session.position == 1
+    assert session.shared([1, 2, 3]) == 1
+
+
+def test_a_failed_pass_leaves_a_usable_session() -> None:
+    class Failing(NullProgram):
+        broken = True
+
+        def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+            step = super().step(tokens, position, logits=logits)
+            if self.broken and position:
+                raise KeyboardInterrupt
+            return step
+
+    program = Failing(context=CONTEXT)
+    session = Session(program)
+    text = list(range(20))
+    with pytest.raises(KeyboardInterrupt):
+        session.follow(text)
+    program.broken = False
+    assert session.follow(text).ids[0] == NullProgram(context=CONTEXT).logits_after(np.array(text)).argmax()

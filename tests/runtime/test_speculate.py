@@ -1,0 +1,204 @@
+"""The loop on the null device: whatever drafts, the tokens are those of plain decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from paceline.runtime.drafters import Drafter, ModelDrafter, NgramDrafter, NoDrafter, Proposal
+from paceline.runtime.null_device import NullProgram
+from paceline.runtime.program import Step
+from paceline.runtime.record import Record
+from paceline.runtime.sampling import Sampling
+from paceline.runtime.session import Session
+from paceline.runtime.speculate import Request, speculate
+
+VOCABULARY, CONTEXT = 24, 60
+
+
+def argmax_ids(seed: int, prompt: tuple[int, ...], count: int, ends: frozenset[int]) -> tuple[list[int], str]:
+    """What greedy decoding is by definition, without sessions, rounds or drafts; and why it stops."""
+    program = NullProgram(vocabulary=VOCABULARY, context=CONTEXT, seed=seed)
+    text = list(prompt)
+    while len(text) - len(prompt) < count:
+        if len(text) > CONTEXT:
+            return text[len(prompt) :], "context"
+        token = int(program.logits_after(np.array(text, np.int32)).argmax())
+        if token in ends:
+            return text[len(prompt) :], "eos"
+        text.append(token)
+    return text[len(prompt) :], "length"
+
+
+def drafter_of(kind: str, seed: int, agreement: float, ends: frozenset[int]) -> Drafter:
+    if kind == "none":
+        return NoDrafter()
+    if kind == "ngram":
+        return NgramDrafter(vocabulary=VOCABULARY)
+    program = NullProgram(vocabulary=VOCABULARY, context=CONTEXT, seed=seed, agreement=agreement)
+    return ModelDrafter(Session(program), ends=ends)
+
+
+def target_of(seed: int) -> Session:
+    return Session(NullProgram(vocabulary=VOCABULARY, context=CONTEXT, seed=seed))
+
+
+requests = st.builds(
+    Request,
+    prompt=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=CONTEXT).map(tuple),
+    max_tokens=st.integers(1, 80),
+    draft_length=st.integers(0, 8),
+    ends=st.frozensets(st.integers(0, VOCABULARY - 1), max_size=3),
+)
+
+
+@given(
+    request=requests,
+    seed=st.integers(0, 1000),
+    kind=st.sampled_from(["none", "model", "ngram"]),
+    agreement=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+)
+def test_greedy_tokens_are_the_argmax_ids(request: Request, seed: int, kind: str, agreement: float) -> None:
+    record, tokens = Record(), []
+    loop = speculate(target_of(seed), drafter_of(kind, seed, agreement, request.ends), request, record)
+    while True:
+        try:
+            tokens.append(next(loop))
+        except StopIteration as end:
+            reason = end.value
+            break
+    expected, expected_reason = argmax_ids(seed, request.prompt, request.max_tokens, request.ends)
+    assert [token for token, _ in tokens] == expected
+    assert reason == expected_reason
+    drafted = sum(origin == "drafted" for _, origin in tokens)
+    stats = record.stats(prompt_tokens=len(request.prompt), draft_length=request.draft_length, stop_reason=reason)
+    # An end inside the drafts cuts a round short: its kept drafts count as accepted, but are not handed out.
+    assert drafted <= stats.acceptance.accepted <= drafted + request.draft_length
+    assert stats.acceptance.rounds == stats.rounds
+    assert max(stats.acceptance.counts, default=0) <= request.draft_length
+
+
+@given(request=requests, seed=st.integers(0, 100), taken=st.integers(0, 20))
+def test_abandoned_loop_leaves_target_and_drafter_usable(request: Request, seed: int, taken: int) -> None:
+    target, drafter = target_of(seed), drafter_of("model", seed, 0.7, request.ends)
+    loop = speculate(target, drafter, request, Record())
+    list(islice(loop, taken))
+    loop.close()
+    again = [token for token, _ in speculate(target, drafter, request, Record())]
+    assert again == argmax_ids(seed, request.prompt, request.max_tokens, request.ends)[0]
+
+
+@given(seed=st.integers(0, 100), cut=st.integers(1, 12))
+def test_interrupt_in_any_pass_leaves_target_and_drafter_usable(seed: int, cut: int) -> None:
+    class Interrupted(NullProgram):
+        left = cut
+
+        def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+            Interrupted.left -= 1
+            if Interrupted.left == 0:
+                raise KeyboardInterrupt
+            return super().step(tokens, position, logits=logits)
+
+    def session(agreement: float) -> Session:
+        return Session(Interrupted(vocabulary=VOCABULARY, context=CONTEXT, seed=seed, agreement=agreement))
+
+    request = Request(prompt=(1, 2, 3), max_tokens=30, draft_length=3)
+    target, drafter = session(1.0), ModelDrafter(session(0.7))
+    with pytest.raises(KeyboardInterrupt):
+        list(speculate(target, drafter, request, Record()))
+    again = [token for token, _ in speculate(target, drafter, request, Record())]
+    assert again == argmax_ids(seed, request.prompt, 30, frozenset())[0]
+
+
+def test_two_loops_may_take_turns() -> None:
+    target, drafter = target_of(0), drafter_of("model", 0, 0.8, frozenset())
+    requests = [Request(prompt=prompt, max_tokens=20, draft_length=3) for prompt in [(1, 2), (1, 5, 6)]]
+    loops = [speculate(target, drafter, request, Record()) for request in requests]
+    pairs = list(zip(*loops, strict=True))
+    for number, request in enumerate(requests):
+        assert [pair[number][0] for pair in pairs] == argmax_ids(0, request.prompt, 20, frozenset())[0]
+
+
+def test_perfect_drafter_is_always_kept_and_never_overruns() -> None:
+    record = Record()
+    request = Request(prompt=(1, 2), max_tokens=10, draft_length=4)
+    tokens = list(speculate(target_of(0), drafter_of("model", 0, 1.0, frozenset()), request, record))
+    # The prompt's own pass gives 1; then 4 + 1, and 3 + 1 because only 4 more may come.
+    assert [origin for _, origin in tokens] == ["target", *["drafted"] * 4, "target", *["drafted"] * 3, "target"]
+    assert record.stats(prompt_tokens=2, draft_length=4, stop_reason="length").acceptance.counts == {
+        3: (0, 0, 0, 1),
+        4: (0, 0, 0, 0, 1),
+    }
+
+
+def test_full_context_still_gives_one_token() -> None:
+    request = Request(prompt=(1,) * CONTEXT, max_tokens=10, draft_length=4)
+    assert len(list(speculate(target_of(0), drafter_of("model", 0, 1.0, frozenset()), request, Record()))) == 1
+
+
+def runs(seeds: range, *, draft_length: int, kind: str) -> Iterator[tuple[int, ...]]:
+    sampling = Sampling(temperature=1.5, top_k=3)
+    target, drafter = target_of(0), drafter_of(kind, 0, 0.5, frozenset())
+    for seed in seeds:
+        request = Request(prompt=(4,), max_tokens=3, draft_length=draft_length, sampling=sampling, seed=seed)
+        yield tuple(token for token, _ in speculate(target, drafter, request, Record()))
+
+
+def joint(count: int) -> dict[tuple[int, ...], float]:
+    """Exact probability of each continuation of three tokens."""
+    from paceline.runtime.sampling import probabilities
+
+    program = NullProgram(vocabulary=VOCABULARY, context=CONTEXT)
+    found: dict[tuple[int, ...], float] = {(): 1.0}
+    for _ in range(count):
+        longer: dict[tuple[int, ...], float] = {}
+        for text, mass in found.items():
+            row = probabilities(program.logits_after(np.array((4, *text))), Sampling(temperature=1.5, top_k=3))
+            longer |= {(*text, int(token)): mass * row[token] for token in np.flatnonzero(row)}
+        found = longer
+    return found
+
+
+@pytest.mark.parametrize(("draft_length", "kind"), [(0, "none"), (2, "model"), (2, "ngram"), (1, "model")])
+def test_sampled_texts_follow_the_target(draft_length: int, kind: str) -> None:
+    rounds, exact = 1500, joint(3)
+    counts = dict.fromkeys(exact, 0)
+    for text in runs(range(rounds), draft_length=draft_length, kind=kind):
+        counts[text] += 1
+    chi_square = sum((counts[text] - rounds * mass) ** 2 / (rounds * mass) for text, mass in exact.items())
+    freedom = len(exact) - 1
+    deviation = ((chi_square / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / np.sqrt(2 / (9 * freedom))
+    assert deviation < 4.5
+
+
+@pytest.mark.parametrize("kind", ["none", "model", "ngram"])
+def test_a_seed_gives_the_same_text(kind: str) -> None:
+    first, second = (list(runs(range(5), draft_length=2, kind=kind)) for _ in range(2))
+    assert first == second
+    assert len(set(first)) > 1
+
+
+def test_ngram_copies_what_followed_the_longest_latest_match() -> None:
+    def propose(text: list[int], length: int) -> Proposal:
+        drafter = NgramDrafter(vocabulary=10)
+        return drafter.propose(text, length, sampling=Sampling(), random=np.random.default_rng(0))
+
+    assert propose([1, 2, 3, 9, 2, 3, 7, 1, 2, 3], 2).tokens == (9, 2)
+    assert propose([2, 3, 9, 2, 3, 7, 2, 3], 2).tokens == (7, 2)
+    assert propose([1, 2, 3, 4], 3).tokens == ()
+    assert propose([5], 3).tokens == ()
+    assert propose([5, 5], 3).tokens == (5,)
+
+
+def test_model_drafter_stops_at_an_end() -> None:
+    program = NullProgram(vocabulary=VOCABULARY, context=CONTEXT)
+    first = int(program.logits_after(np.array([1], np.int32)).argmax())
+    drafter = ModelDrafter(Session(program), ends=frozenset({first}))
+    proposal = drafter.propose([1], 5, sampling=Sampling(), random=np.random.default_rng(0))
+    assert proposal.tokens == (first,)
