@@ -12,7 +12,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from paceline.errors import PromptError
 
-
 Message = dict[str, str]
 """One turn: ``role`` (system, user, assistant) and ``content``."""
 
