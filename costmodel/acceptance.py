@@ -40,11 +40,6 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return sum(map(sum, self.counts.values()))
 
     @property
-    def drafted_rounds(self) -> int:
-        """Rounds in which the drafter proposed at least one token."""
-        return sum(sum(row) for drafted, row in self.counts.items() if drafted)
-
-    @property
     def drafted(self) -> int:
         """Tokens proposed."""
         return sum(drafted * sum(row) for drafted, row in self.counts.items())
@@ -58,11 +53,6 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def rejections(self) -> int:
         """Rounds that ended at a rejected draft; at most one a round is ever seen, what follows it is not judged."""
         return sum(sum(row[:-1]) for row in self.counts.values())
-
-    @property
-    def coverage(self) -> float:
-        """Share of rounds in which there was a draft; 1 where no round was seen."""
-        return self.drafted_rounds / self.rounds if self.rounds else 1.0
 
     @property
     def alpha(self) -> float | None:
@@ -100,6 +90,14 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """
         kept = [sum(sum(row[k:]) for row in self.counts.values()) for k in range(1, draft_length + 1)]
         return tuple(count / self.rounds if self.rounds else 0.0 for count in kept)
+
+    def lengths(self, draft_length: int) -> tuple[float, ...]:
+        """Share of all rounds that would draft exactly j = 0..draft_length tokens if asked for ``draft_length``."""
+        sizes = [
+            sum(sum(row) for g, row in self.counts.items() if min(g, draft_length) == j) for j in range(draft_length)
+        ]
+        shorter = tuple(size / self.rounds if self.rounds else 0.0 for size in sizes)
+        return (*shorter, 1.0 - sum(shorter))
 
     def expected_tokens(self, draft_length: int) -> float:
         """Omega(gamma) = 1 + sum of P(first k drafts accepted): tokens of a round that drafts ``draft_length``."""

@@ -10,8 +10,8 @@ With t_target(gamma+1) = t_target(1), no catch-up, no host time and independent 
 
 catch_up: when all gamma drafts were kept the drafter has not seen its own last token, which it proposed but never
 read. Its next first pass then has width 2, so it costs t_draft(2) - t_draft(1) more, with P(first gamma accepted).
-coverage: the share of rounds that have a draft; in the others (prompt lookup without a match) the target takes a
-plain pass of t_target(1), and the probabilities are those over all rounds.
+lengths: a drafter that proposes what it finds (prompt lookup) drafts less than gamma in some rounds and nothing in
+others; each round is verified at the width of its own draft, and the probabilities are those over all rounds.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def speculative_round(
     drafter: Seconds,
     target: Seconds,
     probabilities: Sequence[float],
-    coverage: float = 1.0,
+    lengths: Sequence[float] = (),
     host: float = 0.0,
 ) -> Round:
     """The round of gamma = len(probabilities) > 0.
@@ -70,18 +70,19 @@ def speculative_round(
     Args:
         drafter, target: seconds of one forward pass by width.
         probabilities: P(first k drafts accepted), k = 1..gamma, over all rounds.
-        coverage: share of rounds that have a draft.
+        lengths: share of rounds that draft j = 0..gamma tokens; empty means that all draft gamma.
         host: seconds of a round outside forward passes.
     """
-    gamma, plain = len(probabilities), target(1)
+    gamma = len(probabilities)
+    shares = {length: share for length, share in enumerate(lengths) if share} or {gamma: 1.0}
     return Round(
         draft_length=gamma,
         tokens=1.0 + sum(probabilities),
-        draft=coverage * gamma * drafter(1),
+        draft=sum(share * length for length, share in shares.items()) * drafter(1),
         catch_up=probabilities[-1] * (drafter(2) - drafter(1)),
-        verify=coverage * target(gamma + 1) + (1.0 - coverage) * plain,
+        verify=sum(share * target(length + 1) for length, share in shares.items()),
         host=host,
-        plain=plain,
+        plain=target(1),
     )
 
 

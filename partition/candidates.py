@@ -27,10 +27,9 @@ class Belief:
 
     proposes_always: bool = True
 
-    @property
-    def coverage(self) -> float:
-        """Share of rounds that have a draft."""
-        return 1.0 if self.proposes_always or self.measured is None else self.measured.coverage
+    def lengths(self, draft_length: int) -> tuple[float, ...]:
+        """Share of rounds that draft 0..draft_length tokens; empty where all draft as many as they are asked for."""
+        return () if self.proposes_always or self.measured is None else self.measured.lengths(draft_length)
 
     def probabilities(self, draft_length: int) -> tuple[float, ...]:
         """P(first k drafts accepted), k = 1..draft_length, over all rounds."""
@@ -127,7 +126,7 @@ class Search:
             drafter=drafter,
             target=target,
             probabilities=belief.probabilities(length),
-            coverage=belief.coverage,
+            lengths=belief.lengths(length),
             host=self.times.host_seconds,
         )
 

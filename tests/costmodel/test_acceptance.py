@@ -55,12 +55,13 @@ def test_the_plain_ratio_would_be_biased() -> None:
 
 def test_histogram_by_hand() -> None:
     measured = Acceptance(counts={0: (5,), 2: (2, 1, 3), 3: (0, 0, 1, 3)})
-    assert (measured.rounds, measured.drafted_rounds) == (15, 10)
+    assert measured.rounds == 15
     assert measured.drafted == 6 * 2 + 4 * 3
     assert measured.accepted == 1 + 6 + 2 + 9
     assert measured.rejections == 2 + 1 + 1
     assert measured.alpha == 18 / 22
-    assert measured.coverage == 10 / 15
+    assert measured.lengths(3) == pytest.approx((5 / 15, 0, 6 / 15, 4 / 15))
+    assert measured.lengths(1) == pytest.approx((5 / 15, 10 / 15))
     # First draft: 8 of 10 rounds; second given the first: 7 of 8; third given two, where three were drafted: 3 of 4.
     assert measured.probabilities(3) == pytest.approx((0.8, 0.8 * 7 / 8, 0.8 * 7 / 8 * 3 / 4))
     # Nobody drafted a fourth: alpha stands in.
@@ -79,8 +80,8 @@ def test_dependent_drafts_are_not_taken_for_independent_ones() -> None:
 
 def test_nothing_drafted_has_no_alpha() -> None:
     empty = Acceptance(counts={0: (4,)})
-    assert empty.alpha is None and empty.coverage == 0.0 and empty.shares(2) == (0.0, 0.0)
-    assert Acceptance().coverage == 1.0 and Acceptance().shares(1) == (0.0,)
+    assert empty.alpha is None and empty.lengths(1) == (1.0, 0.0) and empty.shares(2) == (0.0, 0.0)
+    assert Acceptance().lengths(1) == (0.0, 1.0) and Acceptance().shares(1) == (0.0,)
     with pytest.raises(ProfileError, match="holds no draft"):
         empty.probabilities(1)
 

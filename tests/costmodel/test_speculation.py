@@ -79,12 +79,16 @@ def test_a_simulated_loop_costs_what_the_formula_says(alpha: float, gamma: int) 
 
 def test_terms_by_hand() -> None:
     costs = speculative_round(
-        drafter=DRAFT.__getitem__, target=VERIFY.__getitem__, probabilities=(0.5, 0.25), coverage=0.8, host=0.001
+        drafter=DRAFT.__getitem__,
+        target=VERIFY.__getitem__,
+        probabilities=(0.5, 0.25),
+        lengths=(0.2, 0.3, 0.5),
+        host=0.001,
     )
     assert costs.tokens == pytest.approx(1.75)
-    assert costs.draft == pytest.approx(0.8 * 2 * 0.004)
+    assert costs.draft == pytest.approx((0.3 + 2 * 0.5) * 0.004)
     assert costs.catch_up == pytest.approx(0.25 * 0.001)
-    assert costs.verify == pytest.approx(0.8 * 0.018 + 0.2 * 0.016)
+    assert costs.verify == pytest.approx(0.2 * 0.016 + 0.3 * 0.0165 + 0.5 * 0.018)
     assert costs.seconds == pytest.approx(costs.draft + costs.catch_up + costs.verify + 0.001)
     assert costs.seconds_per_token == pytest.approx(costs.plain / costs.speedup)
 

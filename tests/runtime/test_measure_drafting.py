@@ -89,6 +89,6 @@ def test_prompt_lookup_costs_what_the_loop_spends(gamma: int, order: int) -> Non
         drafter=lambda width: 0.0,
         target=lambda width: seconds("target", width),
         probabilities=acceptance.shares(gamma),
-        coverage=acceptance.coverage,
+        lengths=acceptance.lengths(gamma),
     )
     assert predicted.seconds_per_token == pytest.approx(target.seconds("target") / tokens, rel=0.03)
