@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+
 from paceline.compile import open_weights, read_package
 from paceline.compile.families import family_of_gguf
 from paceline.compile.gguf_checkpoint import open_gguf_checkpoint

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from paceline.compile import open_weights, read_package
 from paceline.compile.family import expected_shapes
 from paceline.errors import PackageError
