@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from paceline.compile.parameters import declared, parameters
-from paceline.compile.precision import Precision
+from paceline.compile.precision import Precision, settled
 from paceline.costmodel import ModelSpec
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "i8": torch.int8, "i32": torch.int32}
@@ -34,7 +34,6 @@ class Span:
     here: Tensor
     source: Tensor
     fresh: Tensor
-    position: Tensor
 
 
 class Decoder(nn.Module):
@@ -54,7 +53,7 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, position: Tensor, k_cache: Tensor, v_cache: Tensor) -> tuple[Tensor, Tensor]:
         # i32 at the border, i64 inside: demoting i64 for Vulkan would read an i64 input as if it were i32
         span = self._span(tokens.shape[0], position.long())
-        x = self.precision.rows(tokens.long(), self._parts("embedding")) * self.spec.embedding_scale
+        x = settled(self.precision.rows(tokens.long(), self._parts("embedding")) * self.spec.embedding_scale)
         new_k, new_v = [], []
         for i in range(self.spec.layers):
             attended, k, v = self._attention(
@@ -77,7 +76,6 @@ class Decoder(nn.Module):
             here=position + torch.arange(n),
             source=torch.clamp(everywhere - position, 0, n - 1),
             fresh=fresh[None, :, None],
-            position=position,
         )
 
     def _mask(self, span: Span, sliding: bool) -> Tensor:
@@ -109,7 +107,7 @@ class Decoder(nn.Module):
         return self._linear(f"layers.{i}.o", rows), k, v
 
     def _heads(self, i: int, x: Tensor, span: Span, sliding: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """x [n, hidden] -> rotated and scaled q [heads, n, head_size], rotated k and plain v [kv_heads, n, head_size]."""
+        """x [n, hidden] -> q [heads, n, head_size] rotated and scaled; k, v [kv_heads, n, head_size], k rotated."""
         spec, n, at = self.spec, x.shape[0], f"layers.{i}"
         qkv = self._linear(f"{at}.qkv", x)
         if spec.qkv_bias:
@@ -128,7 +126,7 @@ class Decoder(nn.Module):
         cosine = self.get_parameter(f"{table}_cosine")[span.here]
         sine = self.get_parameter(f"{table}_sine")[span.here]
         half = self.spec.head_size // 2
-        return x * cosine + torch.cat([x[..., half:], x[..., :half]], -1) * sine
+        return settled(x * cosine) + settled(torch.cat([x[..., half:], x[..., :half]], -1) * sine)
 
     def _feed_forward(self, at: str, x: Tensor) -> Tensor:
         gate, up = torch.split(self._linear(f"{at}.gate_up", x), [self.spec.ffn, self.spec.ffn], dim=-1)
@@ -141,11 +139,11 @@ class Decoder(nn.Module):
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         """RMS norm of the last axis."""
-        mean = (x * x).mean(-1, keepdim=True)
+        mean = settled(x * x).mean(-1, keepdim=True)
         return x * (1 / torch.sqrt(mean + self.spec.norm_epsilon)) * self.get_parameter(name)
 
     def _post_norm(self, name: str, x: Tensor) -> Tensor:
-        return self._norm(name, x) if self.spec.post_norms else x
+        return settled(self._norm(name, x)) if self.spec.post_norms else x
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
         return self.precision.linear(x, self._parts(name))
@@ -164,8 +162,8 @@ def _first_largest(logits: Tensor) -> Tensor:
 def _place(root: nn.Module, name: str, value: Tensor) -> None:
     """Register a parameter under a dotted name, making the modules on the way."""
     *path, leaf = name.split(".")
-    for step in path:
-        if step not in root._modules:
-            root.add_module(step, nn.Module())
-        root = root._modules[step]  # type: ignore[assignment]
-    root.register_parameter(leaf, nn.Parameter(value, requires_grad=False))
+    for depth in range(1, len(path) + 1):
+        parent = root.get_submodule(".".join(path[: depth - 1]))
+        if path[depth - 1] not in parent._modules:
+            parent.add_module(path[depth - 1], nn.Module())
+    root.get_submodule(".".join(path)).register_parameter(leaf, nn.Parameter(value, requires_grad=False))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _TINY = 1e-10  # below it a row of activations counts as zero; keeps the division finite
 _LARGEST = 127
+_LOWEST = -3.0e38  # below every finite value that a decoder meets
 BYTES_PER_WORD = 4
 
 
@@ -138,7 +139,7 @@ class Int8:
             total = _words_matmul(rounded.to(torch.int32), parts["weight"])
         else:
             total = torch._int_mm(rounded.to(torch.int8), parts["weight"].t())
-        return total.to(torch.float32) * x_scale * parts["scale"]
+        return settled(total.to(torch.float32) * x_scale * parts["scale"])
 
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         import torch
@@ -147,6 +148,15 @@ class Int8:
         if self.words:
             weight = torch.stack([_byte(weight, j) for j in range(BYTES_PER_WORD)], -1).flatten(1)
         return weight.float() * parts["scale"][ids][:, None]
+
+
+def settled(product: Tensor) -> Tensor:
+    """The same values, through an operation that no multiply-add can swallow.
+
+    Where a product is added to something later, the compiler may round once instead of twice, and whether it does
+    depends on what it put into one kernel, which depends on the width.
+    """
+    return product.clamp(min=_LOWEST)
 
 
 def _words_matmul(x: Tensor, words: Tensor) -> Tensor:
