@@ -2,8 +2,9 @@
 
 All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn is two calls, of
 which the second counts: in decoding, passes of one model follow each other too, and find its weights in the caches.
-Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns; the key-value cache is half
-full, as it is in the middle of a conversation. Reported are the median and the distance between the quartiles.
+Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, or a single call where one
+takes more than the share; the key-value cache is half full, as it is in the middle of a conversation. Reported are the
+median and the distance between the quartiles.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from paceline.console import Report, quiet
 from paceline.costmodel import Measurement, Role
-from paceline.errors import DeviceUnavailable
+from paceline.errors import DeviceUnavailable, UsageError
 from paceline.partition import Bundle
 from paceline.runtime.device import Device, open_device
 from paceline.runtime.local_task import usable_cores
@@ -49,12 +50,18 @@ class _Pass:
     seconds: list[float] = field(default_factory=list)
     warming: list[float] = field(default_factory=list)
 
-    @property
-    def spent(self) -> float:
-        return sum(self.seconds) + sum(self.warming)
+    def set_up(self, clock: Clock) -> None:
+        self.warming.append(self._call(clock))  # pays for what is done once, and is never counted
 
-    def take_turn(self, clock: Clock) -> None:
-        self.warming.append(self._call(clock))
+    def is_due(self, turn: int, share: float) -> bool:
+        if turn == 0:
+            return True
+        too_few = turn < MINIMUM and self.seconds[-1] <= share
+        return too_few or sum(self.seconds) + sum(self.warming) < share
+
+    def take_turn(self, clock: Clock, share: float) -> None:
+        if self.warming[-1] <= share:
+            self.warming.append(self._call(clock))
         self.seconds.append(self._call(clock))
 
     def _call(self, clock: Clock) -> float:
@@ -92,13 +99,12 @@ def time_passes(
     if not passes:
         return ()
     for one in passes:
-        one.take_turn(clock)
-        one.seconds.clear()  # the first turn pays for what is set up once
+        one.set_up(clock)
     share, most = budget / len(passes), max(repeats, MINIMUM)
     for turn in range(most):
-        waiting = [one for one in passes if turn < MINIMUM or one.spent < share]
+        waiting = [one for one in passes if one.is_due(turn, share)]
         for one in waiting:
-            one.take_turn(clock)
+            one.take_turn(clock, share)
         report("forward passes", turn + 1, most)
         if not waiting:
             break
@@ -106,11 +112,24 @@ def time_passes(
     return tuple(one.measurement() for one in passes)
 
 
-def usable_units(bundle: Bundle, *, opened: Open = open_device) -> tuple[dict[str, Device], dict[str, str]]:
-    """Devices of this machine by unit of the bundle's SoC, and why the other units cannot be used here."""
+def usable_units(
+    bundle: Bundle, *, only: Sequence[str] = (), opened: Open = open_device
+) -> tuple[dict[str, Device], dict[str, str]]:
+    """Devices of this machine by unit of the bundle's SoC, and why the other units cannot be used here.
+
+    ``only`` names the units that are wanted; the others are in neither result.
+
+    Raises:
+        UsageError: ``only`` names a unit that the SoC does not have.
+    """
+    if strangers := set(only) - {unit.name for unit in bundle.soc.units}:
+        known = ", ".join(unit.name for unit in bundle.soc.units)
+        raise UsageError(f"{bundle.soc.name} has no unit {min(strangers)!r}; it has: {known}")
     devices: dict[str, Device] = {}
     unavailable: dict[str, str] = {}
     for unit in bundle.soc.units:
+        if only and unit.name not in only:
+            continue
         try:
             devices[unit.name] = opened(unit)
         except DeviceUnavailable as error:

@@ -38,20 +38,22 @@ def measure(
     *,
     repeats: int = REPEATS,
     budget: float = BUDGET,
+    units: Sequence[str] = (),
     cores: Sequence[int] = (),
     prompts: Sequence[Prompt] = BUILT_IN,
     tokens: int = TOKENS,
     opened: Open = open_device,
     report: Report = quiet,
 ) -> Measured:
-    """Measure a bundle; ``budget`` is seconds for the passes, ``cores`` the CPU core counts (default: all).
+    """Measure a bundle; ``budget`` is seconds for the passes, ``units`` and ``cores`` what to measure (default: all).
 
     Raises:
         BundleError: a program or its weights cannot be read.
         DeviceUnavailable: no unit of the bundle's SoC is here.
+        UsageError: ``units`` names one that the SoC does not have.
         PromptError: no prompt fits the context.
     """
-    devices, unavailable = usable_units(bundle, opened=opened)
+    devices, unavailable = usable_units(bundle, only=units, opened=opened)
     if not any(unit in bundle.target.programs for unit in devices):
         reasons = "; ".join(f"{unit}: {reason}" for unit, reason in unavailable.items()) or "no program fits"
         raise DeviceUnavailable(f"the target of {bundle.name} runs on no device of this machine: {reasons}")

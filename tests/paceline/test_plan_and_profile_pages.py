@@ -138,6 +138,12 @@ def test_own_prompts(run: Run, folder: Path, tmp_path: Path) -> None:
     assert missing.exit_code == 1 and "cannot read the prompts" in missing.stderr
 
 
+def test_a_unit_that_was_not_measured_is_no_candidate(run: Run, folder: Path) -> None:
+    result = run("profile", folder, "--unit", "cpu", "--budget", 0, "--tokens", 20)
+    assert result.exit_code == 0 and "not measured" not in result.stderr
+    assert run("profile", folder, "--unit", "npu").exit_code == 2
+
+
 def test_plan_without_a_profile(run: Run, folder: Path) -> None:
     result = run("plan", folder)
     assert result.exit_code == 1

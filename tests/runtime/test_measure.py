@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from paceline.costmodel import ModelSpec, Role, Rope
-from paceline.errors import DeviceUnavailable
+from paceline.errors import DeviceUnavailable, UsageError
 from paceline.partition import Bundle, BundledModel, TokenIds
 from paceline.runtime.measure import MINIMUM, Loaded, core_counts, loaded_programs, time_passes, usable_units
 from paceline.runtime.null_device import NullDevice, NullProgram
@@ -90,8 +90,8 @@ def labelled(program: NullProgram, role: Role = "target", name: str = "cpu") -> 
 
 def test_median_and_quartiles_without_the_warm_up() -> None:
     clock = Clock()
-    # The first two calls set up, then every other one warms up; of the five that count one is an outlier.
-    costs = [90.0, 90.0, 9.0, 1.0, 9.0, 2.0, 9.0, 3.0, 9.0, 4.0, 9.0, 500.0]
+    # The first call sets up, then every other one warms up; of the five that count one is an outlier.
+    costs = [90.0, 9.0, 1.0, 9.0, 2.0, 9.0, 3.0, 9.0, 4.0, 9.0, 500.0]
     program = SlowProgram(clock, lambda width, call: costs[call - 1] * width, [])
     one, four = time_passes([labelled(program)], repeats=5, budget=1e6, clock=clock)
     assert (one.role, one.unit, one.cores, one.precision) == ("target", "cpu", 1, "f32")
@@ -103,16 +103,20 @@ def test_passes_take_turns_at_half_a_cache() -> None:
     clock, log = Clock(), list[tuple[str, int, int]]()
     programs = [SlowProgram(clock, lambda width, call: 1.0, log) for _ in range(2)]
     time_passes([labelled(program) for program in programs], repeats=4, budget=1e6, clock=clock)
-    turn = [(program.name, width, 32) for program in programs for width in (1, 4) for _ in range(2)]
-    assert log == turn * 5  # the first turn sets up
+    once = [(program.name, width, 32) for program in programs for width in (1, 4)]
+    assert log == once + [entry for entry in once for _ in range(2)] * 4
 
 
-@pytest.mark.parametrize(("budget", "quick", "slow"), [(0.0, MINIMUM, MINIMUM), (80.0, 20, MINIMUM), (1e6, 30, 30)])
-def test_each_pass_may_use_an_equal_share_of_the_budget(budget: float, quick: int, slow: int) -> None:
+@pytest.mark.parametrize(
+    ("budget", "cost", "quick", "slow"),
+    [(0.0, 1.0, 1, 1), (80.0, 30.0, 20, MINIMUM), (80.0, 100.0, 20, 1), (1e6, 100.0, 30, 30)],
+)
+def test_each_pass_may_use_an_equal_share_of_the_budget(budget: float, cost: float, quick: int, slow: int) -> None:
     clock = Clock()
-    program = SlowProgram(clock, lambda width, call: 1.0 if width == 1 else 100.0, [])
+    program = SlowProgram(clock, lambda width, call: 1.0 if width == 1 else cost, [])
     found = time_passes([labelled(program)], repeats=30, budget=budget, clock=clock)
     assert [entry.repeats for entry in found] == [quick, slow]
+    assert [entry.seconds for entry in found] == [1.0, cost]
 
 
 def test_progress_reaches_its_end() -> None:
@@ -131,6 +135,13 @@ def test_missing_devices_say_why() -> None:
     devices, unavailable = usable_units(bundle(), opened=opened)
     assert list(devices) == ["cpu"]
     assert unavailable == {"gpu": "no Vulkan driver"}
+
+
+def test_only_the_units_that_are_wanted_are_opened() -> None:
+    devices, unavailable = usable_units(bundle(), only=["cpu"], opened=lambda u, *, cores=None: NullDevice(unit=u))
+    assert (list(devices), unavailable) == (["cpu"], {})
+    with pytest.raises(UsageError, match="null has no unit 'npu'; it has: cpu, gpu"):
+        usable_units(bundle(), only=["npu"])
 
 
 def test_core_counts_apply_to_a_cpu_only() -> None:

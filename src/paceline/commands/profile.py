@@ -25,6 +25,10 @@ def page(
     bundle: Annotated[Path, typer.Argument(help="Folder that 'paceline compile' made.")],
     repeats: Annotated[int, typer.Option(min=3, help="Most calls of each forward pass.")] = 50,
     budget: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Time to spend on forward passes.")] = 30.0,
+    units: Annotated[
+        list[str] | None,
+        typer.Option("--unit", help="Unit to measure; repeat it for several (default: all)."),
+    ] = None,
     cores: Annotated[
         list[int] | None, typer.Option(min=1, help="CPU cores to measure with; repeat it for several (default: all).")
     ] = None,
@@ -49,6 +53,7 @@ def page(
             read_bundle(bundle),
             repeats=repeats,
             budget=budget,
+            units=units or (),
             cores=cores or (),
             prompts=read_prompts(prompts) if prompts else BUILT_IN,
             tokens=tokens,
