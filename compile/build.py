@@ -22,7 +22,7 @@ from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_named, precision_on, refusal
 from paceline.compile.tools import Children
 from paceline.costmodel import Role
-from paceline.errors import CompileFailed, UsageError
+from paceline.errors import CompileFailed, OutputError, UsageError
 from paceline.files import describe, new_folder, write_json
 from paceline.partition import Bundle, BundledModel, Failure
 from paceline.partition.bundle import MANIFEST
@@ -70,12 +70,23 @@ def build(
     """
     chosen, widths = _units(soc, units), _widths(widths, context)
     models = candidates(target, target_precision, drafter, drafter_precision, context)
+    _check_output(output, replace)
     with new_folder(output, replace=replace) as folder:
         work = _Work(Pipeline(Cache(default_folder()), Children(), dump), context, widths, progress)
         made = work.run(models, chosen, jobs or os.cpu_count() or 1)
         bundle = _assemble(folder, soc, models, made, context, widths)
         write_json(folder / MANIFEST, bundle)
     return bundle
+
+
+def _check_output(output: Path, replace: bool) -> None:
+    """Refuse before the work what ``new_folder`` would refuse, and never replace a folder that is no bundle."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not replace:
+        raise OutputError(f"{output} exists already; choose another output, or replace it with --force")
+    if not (output / MANIFEST).is_file():
+        raise OutputError(f"{output} is no bundle and is not replaced; choose another output")
 
 
 def _units(soc: Soc, names: tuple[str, ...] | None) -> tuple[ProcessingUnit, ...]:

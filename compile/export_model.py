@@ -19,6 +19,7 @@ import torch
 from iree.compiler import ir
 from iree.compiler.extras.fx_importer import FxImporter, FxImporterHooks
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import ExportedProgram
 
 from paceline.compile.capture import Capture
 from paceline.compile.decoder import DTYPES, Decoder
@@ -42,7 +43,7 @@ def export_text(capture: Capture) -> str:
     return text[:start] + "\n" + hooks.declarations() + text[start:]
 
 
-def trace(capture: Capture, width: int) -> torch.export.ExportedProgram:
+def trace(capture: Capture, width: int) -> ExportedProgram:
     """The decoder at one width as a functional graph of core operations."""
     spec = capture.spec
     with FakeTensorMode():
@@ -54,7 +55,8 @@ def trace(capture: Capture, width: int) -> torch.export.ExportedProgram:
             torch.zeros(shape),
             torch.zeros(shape),
         )
-        return torch.export.export(model, arguments, strict=False).run_decompositions()
+        program: ExportedProgram = torch.export.export(model, arguments, strict=False).run_decompositions()
+    return program
 
 
 class _Parameters(FxImporterHooks):  # type: ignore[misc]

@@ -1,0 +1,92 @@
+"""``paceline compile``: model packages become a bundle for a SoC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paceline import console
+from paceline.errors import UsageError
+
+if TYPE_CHECKING:
+    from paceline.partition import Bundle
+
+EPILOG = """\
+Examples:
+  $ paceline compile --soc x86-swiftshader --target packages/smollm2 --drafter packages/smollm2@int8 -o bundles/smollm2
+  $ paceline compile --soc imx95 --target packages/qwen-1.5b@int8 --drafter packages/qwen-0.5b@int8 -o bundles/qwen
+  $ paceline compile --soc host --target packages/smollm2 -o bundles/plain --json | jq .models[0].programs.cpu
+  "target.f32.cpu.vmfb"
+"""
+_MODEL = "A model package, DIR or DIR@PRECISION (f32, f16, int8)."
+
+
+def page(
+    soc: Annotated[str, typer.Option(metavar="NAME", help="A SoC ('paceline targets' lists them), or a TOML file.")],
+    target: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " f32 unless said.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The new folder.")],
+    drafter: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " int8 unless said.")] = "",
+    context: Annotated[int, typer.Option(metavar="N", help="Tokens that prompt and answer may have together.")] = 1024,
+    widths: Annotated[str, typer.Option(help="Tokens per call that programs are made for.")] = "1,2,4,8,16,64",
+    dump: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the IR of each phase there.")] = None,
+    jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Compilers at once; default one a core.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's manifest as JSON.")] = False,
+) -> None:
+    """Compile a target, and a drafter if there is one, for every processing unit of a SoC.
+
+    What did not change since an earlier call is taken from the cache ($PACELINE_CACHE, ~/.cache/paceline/compile). A
+    unit that cannot run a model is reported and left out; the rest is kept.
+    """
+    from paceline.compile import build
+    from paceline.targets import load_soc
+
+    target_folder, target_precision = _model(target, "f32")
+    drafter_folder, drafter_precision = _model(drafter, "int8")
+    with console.progress() as progress:
+        bundle = build(
+            soc=load_soc(soc),
+            target=target_folder,
+            target_precision=target_precision,
+            drafter=drafter_folder if drafter else None,
+            drafter_precision=drafter_precision,
+            output=output,
+            context=context,
+            widths=_numbers(widths),
+            dump=dump,
+            jobs=jobs,
+            replace=force,
+            progress=progress,
+        )
+    console.print_json(bundle) if as_json else _show(bundle, output)
+
+
+def _model(text: str, precision: str) -> tuple[Path, str]:
+    """Folder and precision of ``DIR`` or ``DIR@PRECISION``; an existing folder may have an @ in its name."""
+    folder, at, chosen = text.rpartition("@")
+    if not at or Path(text).exists():
+        return Path(text), precision
+    return Path(folder), chosen
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise UsageError(f"--widths {text!r} is no list of numbers; write for example 1,2,4,8") from None
+
+
+def _show(bundle: Bundle, output: Path) -> None:
+    widths = ", ".join(map(str, bundle.widths))
+    print(f"{output}: {bundle.name} for {bundle.soc.name}, context {bundle.context}, widths {widths}")
+    for model in bundle.models:
+        where = ", ".join(model.programs)
+        print(
+            f"  {model.role} {model.spec.name} {model.precision}: {where}; {model.weights_bytes / 1e6:.1f} MB of weights"
+        )
+    for failure in bundle.failures:
+        console.note(f"  {failure.role} {failure.precision} not on {failure.unit}: {failure.reason}")
+        if failure.command:
+            console.note(f"    repeat it with: {failure.command}")
