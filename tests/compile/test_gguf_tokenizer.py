@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from paceline.errors import CheckpointError
 HERE = Path(__file__).parent
 TEXTS = (
     "The rider's wind, we'LL go: 1234567 riders\n\n  x = [a_b, 3.5];\t// done\r\n",
-    "Größe naïve Ελληνικά Русский עברית العربية हिन्दी ภาษาไทย 日本語と中文，한국어",
+    "Größe naïve Ελληνικά Русский עברית العربية हिन्दी ภาษาไทย 日本語と中文\uff0c한국어",
     "😀👍🏽👨\u200d👩\u200d👧🇩🇪 ½ ٣٤٥ 4x e\u0301 \u00e9",
     "<|bos|>drafts<|eos|> behind <|turn|>user\n",
     "   leading,   inner   and trailing   ",
@@ -126,7 +127,7 @@ def spm_metadata(**changes: Any) -> dict[str, object]:
     tokens = ["<unk>", "<s>", "</s>", "<start_of_turn>", *(f"<0x{byte:02X}>" for byte in range(256)), *PIECES]
     kinds = [2, 3, 3, 4, *[6] * 256, *[1] * len(PIECES)]
     scores = [0.0] * 260 + [float(score) - 100 * (len(piece) == 1) for piece, score in PIECES.items()]
-    values = {"model": "llama", "tokens": tokens, "token_type": kinds, "scores": scores}
+    values: dict[str, object] = {"model": "llama", "tokens": tokens, "token_type": kinds, "scores": scores}
     values |= {"bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0, **changes}
     return {f"tokenizer.ggml.{key}": value for key, value in values.items()}
 
@@ -135,7 +136,7 @@ def sentence_piece(text: str) -> list[str]:
     """The algorithm itself: join the best-scored neighbours, the first of equals, until none is left."""
     pieces = list(text.replace(" ", SPACE))
     while True:
-        pairs = [(PIECES.get(a + b, -99), -at) for at, (a, b) in enumerate(zip(pieces, pieces[1:], strict=False))]
+        pairs = [(PIECES.get(a + b, -99), -at) for at, (a, b) in enumerate(itertools.pairwise(pieces))]
         best = max(pairs, default=(-99, 0))
         if best[0] == -99:
             return pieces

@@ -1,0 +1,65 @@
+"""Whatever bytes a GGUF holds, the importer gives a checkpoint or one of paceline's own errors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from paceline.compile.gguf_checkpoint import open_gguf_checkpoint
+from paceline.errors import PacelineError
+
+HEADER = 24 + 12000  # bytes that hold counts, metadata and the descriptions of tensors
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_gguf: Callable[..., Path]) -> bytes:
+    """A sound file."""
+    return tiny_gguf("llama3").read_bytes()
+
+
+def survives(path: Path, data: bytes) -> None:
+    """Open ``data`` as a checkpoint; anything but a PacelineError fails the test."""
+    path.write_bytes(data)
+    with contextlib.suppress(PacelineError):
+        open_gguf_checkpoint(path)
+
+
+@FUZZ
+@given(edits=st.lists(st.tuples(st.integers(0, HEADER), st.integers(0, 255)), min_size=1, max_size=8))
+def test_changed_bytes(whole: bytes, tmp_path: Path, edits: list[tuple[int, int]]) -> None:
+    data = bytearray(whole)
+    for at, value in edits:
+        data[at] = value
+    survives(tmp_path / "x.gguf", bytes(data))
+
+
+@FUZZ
+@given(
+    at=st.integers(0, HEADER), word=st.sampled_from([b"\xff" * 8, b"\0" * 8, b"\0\0\0\0\1\0\0\0", b"\xff\xff\xff\x7f"])
+)
+def test_changed_counts(whole: bytes, tmp_path: Path, at: int, word: bytes) -> None:
+    survives(tmp_path / "x.gguf", whole[:at] + word + whole[at + len(word) :])
+
+
+@FUZZ
+@given(size=st.integers(0, HEADER))
+def test_cut_anywhere(whole: bytes, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(whole[:size])
+    with pytest.raises(PacelineError):
+        open_gguf_checkpoint(path)
+
+
+@FUZZ
+@given(data=st.binary(max_size=300))
+def test_random_bytes_after_the_magic(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(b"GGUF\x03\0\0\0" + data)
+    with pytest.raises(PacelineError):
+        open_gguf_checkpoint(path)
