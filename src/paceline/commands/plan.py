@@ -133,7 +133,8 @@ def _best_of_each(rejected: tuple[Alternative, ...]) -> tuple[Alternative, ...]:
 
 
 def _row(entry: Alternative) -> tuple[str, ...]:
-    units = (entry.mapping.target, entry.mapping.drafter or "none")
+    places = (entry.mapping.target, entry.mapping.drafter or "none")
+    units = tuple(f"{unit} x{entry.cores[unit]}" if unit in entry.cores else unit for unit in places)
     if entry.estimate is None:
         return (*units, str(entry.draft_length) if entry.cores else "any", "", "", entry.reason)
     cost = entry.estimate

@@ -91,7 +91,7 @@ def _passes(measurements: Sequence[Measurement]) -> tuple[tuple[str, ...], list[
 
 
 def _column(entry: Measurement) -> str:
-    return f"{entry.role} {entry.precision} on {entry.unit} ({entry.cores} cores)"
+    return f"{entry.role} {entry.precision} on {entry.unit} x{entry.cores}"
 
 
 def _cell(entry: Measurement | None) -> str:
