@@ -83,9 +83,8 @@ def _show(bundle: Bundle, output: Path) -> None:
     print(f"{output}: {bundle.name} for {bundle.soc.name}, context {bundle.context}, widths {widths}")
     for model in bundle.models:
         where = ", ".join(model.programs)
-        print(
-            f"  {model.role} {model.spec.name} {model.precision}: {where}; {model.weights_bytes / 1e6:.1f} MB of weights"
-        )
+        size = f"{model.weights_bytes / 1e6:.1f} MB of weights"
+        print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}")
     for failure in bundle.failures:
         console.note(f"  {failure.role} {failure.precision} not on {failure.unit}: {failure.reason}")
         if failure.command:
