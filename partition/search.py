@@ -93,7 +93,7 @@ def _plan(search: Search, ranked: list[Candidate], margin: float) -> Plan:
     # ranked is best first, and plain itself ends the search.
     chosen = next(c for c in ranked if c is plain or plain.seconds > (1.0 + margin) * c.seconds)
     losers = (candidate for candidate in ranked if candidate is not chosen)
-    belief = search.beliefs[NGRAM if chosen.mapping.drafter == NGRAM else "model"]
+    belief = _belief_of(search, chosen)
     return Plan(
         bundle=bundle.digest,
         soc=bundle.soc.name,
@@ -107,6 +107,12 @@ def _plan(search: Search, ranked: list[Candidate], margin: float) -> Plan:
         estimate=_estimate(chosen, plain, search.times),
         rejected=tuple(_rejected(loser, chosen, plain, search.times, margin) for loser in losers),
     )
+
+
+def _belief_of(search: Search, chosen: Candidate) -> Belief:
+    """What was believed of the chosen drafter; where nothing drafts, of the one that might have."""
+    lookup_only = search.bundle.drafter is None and NGRAM in search.beliefs
+    return search.beliefs[NGRAM if chosen.mapping.drafter == NGRAM or lookup_only else "model"]
 
 
 def _estimate(candidate: Candidate, plain: Candidate, times: Times) -> Estimate:

@@ -314,6 +314,8 @@ def test_a_bundle_without_a_drafter() -> None:
     plan = choose(alone, profile=profile())
     assert plan.mapping == CPU
     assert {e.mapping.drafter for e in plan.rejected} == {None, "ngram"}
+    looked_up = choose(alone, profile=profile(slope=1.0), ngram=NGRAM)
+    assert (looked_up.draft_length, looked_up.alpha) == (0, NGRAM.alpha)
 
 
 @pytest.mark.parametrize("options", [{"alpha": 1.5}, {"margin": -0.1}, {"max_draft_length": -1}])

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 EPILOG = """\
 Example:
   $ paceline plan bundles/smollm2
+  bundles/smollm2 on x86-swiftshader: target=cpu, no speculation; cores: 2 of cpu
+  predicted (profile): 38.0 tokens/s, 26.30 ms a token
+  ...
 """
 _COLUMNS = ("target", "drafter", "ahead", "ms/token", "x plain", "reason")
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 Example:
-  $ paceline profile bundles/smollm2
+  $ paceline profile bundles/smollm2 --budget 10
+  ...
+  host time of a round: 0.380 ms
+  wrote profile.json and acceptance.json; next: paceline plan bundles/smollm2
 """
 
 
@@ -72,8 +75,8 @@ def page(
 
 def _show(bundle: Path, measured: Measured) -> None:
     machine = measured.profile.machine
-    title = f"{bundle} on {machine.cpu}, {machine.cores} cores: median ms of a forward pass, +- half the quartiles' gap"
-    console.print_table(title, *_passes(measured.profile.measurements))
+    print(f"{bundle} on {machine.cpu}, {machine.cores} cores; ms of a forward pass: median +- half the quartiles' gap")
+    console.print_table("Forward passes", *_passes(measured.profile.measurements))
     if measured.acceptance.histograms:
         drafts = [_drafts(entry) for entry in measured.acceptance.histograms]
         console.print_table("Drafts kept by the target", ("drafter", "task", "alpha", "kept", "tokens a round"), drafts)
