@@ -148,7 +148,7 @@ def expected_tokens(alpha: float, draft_length: int) -> float:
 
 
 def count_rounds(rounds: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]]:
-    """Histogram of (drafted, accepted) pairs, as ``Acceptance.counts`` holds it."""
+    """Histogram of (drafted, accepted) pairs, or of a Counter of them, as ``Acceptance.counts`` holds it."""
     pairs = Counter(rounds)
     lengths = sorted({drafted for drafted, _ in pairs})
     return {drafted: tuple(pairs[drafted, kept] for kept in range(drafted + 1)) for drafted in lengths}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -165,3 +166,8 @@ def test_acceptance_file_is_bound_to_its_bundle(tmp_path: Path) -> None:
     path.write_text('{"schema": 2, "histogram": []}')
     with pytest.raises(ProfileError, match="has schema 2, expected 1; run 'paceline profile' again"):
         read_acceptance(path)
+
+
+def test_rounds_are_counted_from_pairs_or_a_counter() -> None:
+    pairs = [(2, 0), (2, 2), (0, 0), (2, 2)]
+    assert count_rounds(pairs) == count_rounds(Counter(pairs)) == {0: (1,), 2: (1, 0, 2)}
