@@ -1,0 +1,153 @@
+"""``paceline run`` as a user calls it, on the null device."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from paceline import cli
+from paceline.partition import TokenIds
+from paceline.runtime import NullDevice, load_model
+
+TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
+MakeBundle = Callable[..., Path]
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    cli._register()
+    monkeypatch.setattr(load_model, "open_device", lambda unit, cores=None: NullDevice(unit=unit, agreement=0.8))
+
+    def call(*arguments: object, typed: str = "") -> Result:
+        return CliRunner().invoke(cli.app, ["run", *map(str, arguments)], input=typed)
+
+    return call
+
+
+def endless(null_bundle: MakeBundle, **options: object) -> Path:
+    return null_bundle(tokens=TokenIds(bos=0), **options)
+
+
+def test_streams_the_text_and_sums_up(run: Run, null_bundle: MakeBundle) -> None:
+    folder = endless(null_bundle)
+    plain = run(folder, "hello", "--max-tokens", 20)
+    assert plain.exit_code == 0
+    assert len(plain.stdout.rstrip("\n")) > 0
+    assert "mapping      target=cpu" in plain.stderr
+    assert "20 tokens" in plain.stderr
+    drafted = run(folder, "hello", "--max-tokens", 20, "--draft-length", 3, "--compare")
+    assert drafted.stdout == plain.stdout
+    assert "drafts accepted (alpha " in drafted.stderr
+    assert "over plain" in drafted.stderr
+    assert "same tokens" in drafted.stderr
+
+
+def test_json_and_stats_are_the_same_document(run: Run, null_bundle: MakeBundle, tmp_path: Path) -> None:
+    file = tmp_path / "stats.json"
+    folder = endless(null_bundle)
+    result = run(folder, "hello", "--max-tokens", 9, "--drafter", "ngram", "--json", "--stats", file)
+    document = json.loads(result.stdout)
+    assert document == json.loads(file.read_text())
+    assert document["mapping"] == "target=cpu,drafter=ngram"
+    assert document["stats"]["tokens"] == len(document["ids"]) == 9
+    assert document["stats"]["stop_reason"] == "length"
+
+
+def test_prompt_from_standard_input(run: Run, null_bundle: MakeBundle) -> None:
+    folder = endless(null_bundle)
+    expected = run(folder, "hello", "--max-tokens", 5).stdout
+    assert run(folder, "-", "--max-tokens", 5, typed="hello").stdout == expected
+    assert run(folder, "--max-tokens", 5, typed="hello").stdout == expected
+
+
+def test_chat_template_is_applied_unless_raw(run: Run, null_bundle: MakeBundle) -> None:
+    folder = endless(null_bundle, template=TEMPLATE)
+    ids = {
+        options: json.loads(run(folder, "hi", "--json", "--max-tokens", 1, *options).stdout)["stats"]["prompt_tokens"]
+        for options in [(), ("--raw",), ("--system", "be brief")]
+    }
+    assert ids == {(): len("u:hi\na:"), ("--raw",): 2, ("--system", "be brief"): len("s:be brief\nu:hi\na:")}
+
+
+def test_conversation(run: Run, null_bundle: MakeBundle) -> None:
+    folder = endless(null_bundle, template=TEMPLATE)
+    result = run(folder, "--chat", "--max-tokens", 4, typed="hi\n\nyou\n")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) >= 2
+    assert result.stderr.count("mapping ") == 2
+
+
+def test_conversation_longer_than_the_context_starts_anew(run: Run, null_bundle: MakeBundle) -> None:
+    folder = endless(null_bundle, template=TEMPLATE)
+    result = run(folder, "--chat", "--max-tokens", 4, typed="a" * 60 + "\n" + "b" * 60 + "\n" + "c" * 200 + "\nd\n")
+    assert result.exit_code == 0
+    assert "starting a new one" in result.stderr
+    assert "error: the prompt has" in result.stderr
+    assert result.stderr.count("mapping ") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("a" * 100,), 1, "the prompt has 100 tokens, the bundle's context is 96"),
+        (("hi", "--map", "cpu"), 2, "cannot read the mapping 'cpu'"),
+        (("hi", "--map", "drafter=cpu"), 2, "no unit for the target"),
+        (("hi", "--map", "target=npu"), 1, "no unit 'npu'"),
+        (("hi", "--map", "target=cpu", "--draft-length", "2"), 2, "names nothing that drafts"),
+        (("hi", "--temperature", "-1"), 2, "temperature is -1"),
+        (("hi", "--system", "x"), 2, "--system needs a model with a chat template"),
+        (("hi", "--chat"), 2, "--chat reads its prompts"),
+        (("--chat",), 1, "no chat template"),
+        (("hi", "--stats", "/nowhere/stats.json"), 1, "cannot write /nowhere/stats.json"),
+    ],
+)
+def test_one_sentence_for_what_cannot_be(
+    run: Run, null_bundle: MakeBundle, arguments: tuple[str, ...], code: int, sentence: str
+) -> None:
+    result = run(endless(null_bundle), *arguments)
+    assert result.exit_code == code
+    assert sentence in result.stderr
+    assert result.stderr.count("error:") == 1
+
+
+def test_unit_that_this_machine_lacks(null_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paceline.runtime import vulkan_driver
+
+    cli._register()
+    monkeypatch.setattr(vulkan_driver, "select_driver", lambda: None)
+    result = CliRunner().invoke(cli.app, ["run", str(null_bundle()), "hi", "--map", "target=gpu"])
+    assert result.exit_code == 1
+    assert "no Vulkan driver" in result.stderr
+
+
+def test_interrupt_ends_with_130(run: Run, null_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paceline.runtime.null_device import NullProgram
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(NullProgram, "step", interrupted)
+    result = run(endless(null_bundle), "hello")
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+
+
+def test_reader_that_goes_away(null_bundle: MakeBundle) -> None:
+    program = (
+        "from paceline import cli; from paceline.runtime import NullDevice, load_model;"
+        "load_model.open_device = lambda unit, cores=None: NullDevice(unit=unit); cli.main()"
+    )
+    command = [sys.executable, "-c", program, "run", str(endless(null_bundle)), "hello", "--max-tokens", "80"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as stdout:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
