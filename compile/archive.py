@@ -78,14 +78,14 @@ def _write(
     file: BinaryIO, offsets: dict[str, int], parameter: Parameter, weights: Weights, precision: Precision
 ) -> None:
     place = {name: offset for name, offset in offsets.items() if name in declared(parameter, precision)}
-    for parts in _blocks(parameter, weights, precision):
+    for parts in stored_blocks(parameter, weights, precision):
         for name, values in parts.items():
             file.seek(place[name])
             file.write(np.ascontiguousarray(values).data)
             place[name] += values.nbytes
 
 
-def _blocks(parameter: Parameter, weights: Weights, precision: Precision) -> Iterator[dict[str, NDArray[Any]]]:
+def stored_blocks(parameter: Parameter, weights: Weights, precision: Precision) -> Iterator[dict[str, NDArray[Any]]]:
     """Stored parts by full name, some rows at a time."""
     if isinstance(parameter, Table):
         yield {parameter.name: table_values(parameter)}

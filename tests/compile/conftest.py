@@ -208,3 +208,57 @@ def write_onnx(path: Path, tensors: dict[str, NDArray[np.float32]], *, gemma: bo
     model = helper.make_model(graph)
     options = {"all_tensors_to_one_file": True, "location": "model.onnx_data", "size_threshold": 0}
     onnx.save(model, str(path), save_as_external_data=external, **(options if external else {}))
+
+
+@pytest.fixture(scope="session")
+def torch_decoder() -> Callable[..., Any]:
+    """``torch_decoder(package, precision, context=...)``: our decoder in torch, with the very bytes of an archive.
+
+    Calling it with tokens gives (ids [n], logits [n, vocabulary]) as arrays, from position 0.
+    """
+    torch = pytest.importorskip("torch")
+    from paceline.compile.archive import stored_blocks
+    from paceline.compile.decoder import Decoder
+    from paceline.compile.package import open_weights, read_package
+    from paceline.compile.parameters import parameters
+
+    def make(folder: Path, precision: Any, *, context: int = 64) -> Callable[..., Any]:
+        package = read_package(folder)
+        spec, weights = package.spec, open_weights(folder, package)
+        model = Decoder(spec, precision, context)
+        stored: dict[str, list[NDArray[Any]]] = {}
+        for parameter in parameters(spec, context):
+            for parts in stored_blocks(parameter, weights, precision):
+                for name, values in parts.items():
+                    stored.setdefault(name, []).append(values)
+        for name, values in stored.items():
+            joined = torch.from_numpy(np.concatenate(values).copy())
+            own = model.get_parameter(name)
+            own.data.copy_(joined.view(own.dtype) if own.dtype == torch.int32 else joined)
+
+        def run(tokens: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+            caches = [torch.zeros(spec.layers, spec.kv_heads, context, spec.head_size) for _ in range(2)]
+            with torch.no_grad():
+                ids, logits = model(torch.from_numpy(tokens), torch.tensor(0, dtype=torch.int32), *caches)
+            return ids.numpy(), logits.numpy()
+
+        return run
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def reference_logits(tiny_checkpoint: Any) -> Callable[..., NDArray[np.float32]]:
+    """``reference_logits(family, tokens)``: logits [n, vocabulary] of transformers in f32."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+
+    @functools.cache
+    def model(family: str) -> Any:
+        return transformers.AutoModelForCausalLM.from_pretrained(tiny_checkpoint(family), dtype=torch.float32).eval()
+
+    def run(family: str, tokens: NDArray[np.int32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            logits: NDArray[np.float32] = model(family)(torch.from_numpy(tokens[None]).long()).logits[0].numpy()
+        return logits
+
+    return run

@@ -1,0 +1,32 @@
+"""What the compiler is told about CPUs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from paceline.compile import cpu
+from paceline.targets import load_soc
+
+HOST = load_soc("x86-swiftshader").units[0]
+A55 = load_soc("imx95").units[0]
+COMMON = ("--iree-opt-level=O1", "--iree-opt-data-tiling", "--iree-llvmcpu-stack-allocation-limit=262144")
+DEVICE = ("--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu")
+
+
+def test_this_machine() -> None:
+    assert cpu.flags(HOST) == (*DEVICE, "--iree-llvmcpu-target-cpu=host", *COMMON)
+
+
+def test_a_board_names_its_triple_processor_and_features() -> None:
+    unit = msgspec.structs.replace(A55, triple="aarch64-linux-gnu", cpu="cortex-a55", cpu_features="+dotprod")
+    target = (
+        "--iree-llvmcpu-target-triple=aarch64-linux-gnu",
+        "--iree-llvmcpu-target-cpu=cortex-a55",
+        "--iree-llvmcpu-target-cpu-features=+dotprod",
+    )
+    assert cpu.flags(unit) == (*DEVICE, *target, *COMMON)
+
+
+def test_only_programs_for_the_host_depend_on_the_host() -> None:
+    assert cpu.identity(A55) == ""
+    assert cpu.identity(HOST) == cpu.identity(HOST) != ""
