@@ -1,0 +1,66 @@
+"""A tiny llama compiles for every SoC that ships; what IREE refuses becomes a sentence and spoils nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from paceline.compile.build import build
+from paceline.partition import Bundle, read_bundle
+from paceline.targets import Soc, known_socs, load_soc
+
+SOCS = tuple(name for name in known_socs() if name != "host")
+CONTEXT, WIDTHS = 32, (1, 4)
+
+pytestmark = pytest.mark.cpu
+Compile = Callable[[Soc], Bundle]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all SoCs: the model is captured once, and compiled for each device."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def compiled(
+    cache: Path, tmp_path: Path, tiny_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Compile:
+    """Compiles a llama of one layer, f32 as target and int8 as drafter, and reads the bundle back with checksums."""
+    monkeypatch.setenv("PACELINE_CACHE", str(cache))
+    package = tiny_package("llama", num_hidden_layers=1)
+
+    def run(soc: Soc) -> Bundle:
+        output = tmp_path / soc.name
+        build(soc=soc, target=package, drafter=package, output=output, context=CONTEXT, widths=WIDTHS, jobs=1)
+        return read_bundle(output, checksums=True)
+
+    return run
+
+
+@pytest.mark.parametrize("name", SOCS)
+def test_f32_and_int8_compile_for_cpu_and_gpu(compiled: Compile, name: str) -> None:
+    bundle = compiled(load_soc(name))
+    assert [failure.reason for failure in bundle.failures] == []
+    assert bundle.drafter is not None
+    for model in (bundle.target, bundle.drafter):
+        assert set(model.programs) == {"cpu", "gpu"}
+        assert {*model.programs.values(), model.weights} <= set(bundle.files)
+
+
+def test_a_program_that_iree_refuses_is_a_sentence_and_the_others_are_kept(compiled: Compile) -> None:
+    """Adreno has no 8-bit storage; a file that claims so is refused by the compiler, for int8 on the GPU only."""
+    adreno = load_soc("snapdragon-8-gen3")
+    units = tuple(msgspec.structs.replace(unit, storage_bits=8) for unit in adreno.units)
+    bundle = compiled(msgspec.structs.replace(adreno, units=units))
+    (failure,) = bundle.failures
+    assert (failure.role, failure.precision, failure.unit) == ("drafter", "int8", "gpu")
+    assert failure.reason.startswith("iree-compile failed: ") and "error: " in failure.reason
+    assert "\n" not in failure.reason
+    assert "--iree-vulkan-target=adreno-750" in failure.command
+    assert bundle.drafter is not None
+    assert set(bundle.drafter.programs) == {"cpu"}
+    assert set(bundle.target.programs) == {"cpu", "gpu"}
