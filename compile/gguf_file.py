@@ -27,6 +27,7 @@ _VERSIONS = (2, 3)
 _FLOAT32, _STRING, _ARRAY = 6, 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _MOST_AXES = 4
+_CHUNK, _ROWS = 1 << 20, 64  # elements decoded at once, bounding memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,16 @@ class GgufFile:
     def read(self, name: str) -> NDArray[np.float32]:
         """One tensor, decoded, in its own shape."""
         tensor = self.tensors[name]
-        raw = np.fromfile(self.path, dtype=np.uint8, count=tensor.size, offset=tensor.offset)
-        rows = raw.reshape(*tensor.shape[:-1], -1)
-        return np.ascontiguousarray(dequantize(rows, tensor.kind), dtype=np.float32).reshape(tensor.shape)
+        decoded = np.empty(math.prod(tensor.shape), dtype=np.float32)
+        block, block_bytes = GGML_QUANT_SIZES[tensor.kind]
+        with self.path.open("rb") as file:
+            file.seek(tensor.offset)
+            for start in range(0, decoded.size, _CHUNK):
+                part = decoded[start : start + _CHUNK]
+                raw = np.fromfile(file, dtype=np.uint8, count=part.size // block * block_bytes)
+                # Blocks do not know their row, so a chunk is cut into the rows that gguf decodes fastest.
+                part[:] = dequantize(raw.reshape(_ROWS if part.size == _CHUNK else 1, -1), tensor.kind).ravel()
+        return decoded.reshape(tensor.shape)
 
 
 def open_gguf(path: Path) -> GgufFile:

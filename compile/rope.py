@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,10 +92,8 @@ def _guesses(rope: Rope, factors: NDArray[np.float32]) -> list[Rope]:
     inside = (smooth > 1e-6) & (smooth < 1 - 1e-6)
     if inside.sum() < 2:
         return [published]
-    slope, start = np.polyfit(inverse[inside], smooth[inside], 1)
-    high = 1 - 1 / start
-    original = max(1, round(slope * (high - 1)))
-    fitted = Rope(
-        theta=rope.theta, scaling="llama3", factor=factor, low=1.0, high=round(high, 3), original_context=original
-    )
-    return [published, fitted]
+    slope, start = (float(value) for value in np.polyfit(inverse[inside], smooth[inside], 1))
+    if start >= 0:
+        return [published]
+    high, original = 1 - 1 / start, max(1, round(-slope / start))
+    return [published, msgspec.structs.replace(published, high=round(high, 3), original_context=original)]

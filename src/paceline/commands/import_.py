@@ -37,7 +37,7 @@ def page(
 
 def _show(package: Package, output: Path) -> None:
     spec = package.spec
-    attention = f"{spec.heads} heads over {spec.kv_heads} of keys, head size {spec.head_size}"
+    attention = f"{spec.heads} heads over {spec.kv_heads} key-value heads of size {spec.head_size}"
     print(f"{output}: {spec.name}, family {spec.family}, {package.format}")
     print(f"  {spec.layers} layers, hidden {spec.hidden}, {attention}, feed-forward {spec.ffn}")
     print(f"  vocabulary {spec.vocabulary}, context {spec.context}, ends at tokens {list(package.tokens.eos)}")
