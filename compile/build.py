@@ -68,8 +68,8 @@ def build(
         CompileFailed: no program of the target could be made.
         PairError, PackageError, UsageError, OutputError: before any compiler is started.
     """
-    chosen, widths = _units(soc, units), _widths(widths, context)
     models = candidates(target, target_precision, drafter, drafter_precision, context)
+    chosen, widths = _units(soc, units), _widths(widths, context)
     _check_output(output, replace)
     with new_folder(output, replace=replace) as folder:
         work = _Work(Pipeline(Cache(default_folder()), Children(), dump), context, widths, progress)

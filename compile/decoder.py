@@ -15,25 +15,30 @@ import torch
 from torch import Tensor, nn
 
 from paceline.compile.parameters import declared, parameters
-from paceline.compile.precision import Precision, settled
+from paceline.compile.precision import Precision, Rows, settled
 from paceline.costmodel import ModelSpec
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "i8": torch.int8, "i32": torch.int32}
 _MASKED = -1e30  # finite: a row of infinities would make NaN
+FEW = 8  # new rows up to which one select a row beats a gather, which is not vectorised
 _GELU = math.sqrt(2 / math.pi)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The tokens of one call: where they lie and what they may see.
+    """The tokens of one call: where they lie, what they may see, how they turn.
 
-    ``here`` [n] are their positions; ``source`` [context] says which of them belongs at a position of the cache,
-    where ``fresh`` [1, context, 1] is true.
+    ``here`` [n] are their positions, ``position`` the first; ``source`` [context] says which of them belongs at a
+    position of the cache, where ``fresh`` [1, context, 1] is true. ``masks`` [n, context] and ``turns`` (cosine and
+    sine, [n, 1, head_size] each) are those of full layers and of sliding ones.
     """
 
+    position: Tensor
     here: Tensor
     source: Tensor
     fresh: Tensor
+    masks: tuple[Tensor, Tensor]
+    turns: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Decoder(nn.Module):
@@ -67,68 +72,74 @@ class Decoder(nn.Module):
         k_cache.index_copy_(2, span.here, torch.stack(new_k))  # one write at the end: writes per layer do not compile
         v_cache.index_copy_(2, span.here, torch.stack(new_v))
         logits = self._linear("embedding" if self.spec.tied else "head", self._norm("norm", x))
-        return _first_largest(logits), logits
+        return _first_largest(logits, self.get_parameter("indices")), logits
 
     def _span(self, n: int, position: Tensor) -> Span:
         everywhere = torch.arange(self.context)
+        here = position + torch.arange(n)
         fresh = (everywhere >= position) & (everywhere < position + n)
+        past = everywhere[None, :] <= here[:, None]
+        near = past & (everywhere[None, :] > here[:, None] - self.spec.sliding_window)
+        full, local = (torch.where(seen, 0.0, _MASKED) for seen in (past, near))
+        turn = self._turn("rope", here)
         return Span(
-            here=position + torch.arange(n),
+            position=position,
+            here=here,
             source=torch.clamp(everywhere - position, 0, n - 1),
             fresh=fresh[None, :, None],
+            masks=(full, local),
+            turns=(turn, turn if self.spec.local_rope is None else self._turn("local_rope", here)),
         )
 
-    def _mask(self, span: Span, sliding: bool) -> Tensor:
-        """What is added to scores [n, context]: nothing where a token may look, -1e30 elsewhere."""
-        everywhere = torch.arange(self.context)[None, :]
-        here = span.here[:, None]
-        seen = everywhere <= here
-        if sliding:
-            seen = seen & (everywhere > here - self.spec.sliding_window)
-        return torch.where(seen, 0.0, _MASKED)
+    def _turn(self, table: str, here: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine [n, 1, head_size] of the positions ``here``."""
+        return self.get_parameter(f"{table}_cosine")[here][:, None], self.get_parameter(f"{table}_sine")[here][:, None]
 
     def _attention(
-        self, i: int, x: Tensor, span: Span, k_cache: Tensor, v_cache: Tensor
+        self, i: int, x: Rows, span: Span, k_cache: Tensor, v_cache: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """x [n, hidden] -> attended [n, hidden], new keys and values [kv_heads, n, head_size]."""
-        spec, n = self.spec, x.shape[0]
+        spec, n = self.spec, x.value.shape[0]
         sliding = i in spec.sliding_layers
         q, k, v = self._heads(i, x, span, sliding)
-        k_all = torch.where(span.fresh, k[:, span.source], k_cache)
-        v_all = torch.where(span.fresh, v[:, span.source], v_cache)
+        k_all, v_all = self._laid_over(k, k_cache, span), self._laid_over(v, v_cache, span)
         group = spec.heads // spec.kv_heads
         q = q.reshape(spec.kv_heads, group * n, spec.head_size)
-        scores = (q @ k_all.transpose(1, 2)).view(spec.kv_heads, group, n, self.context) + self._mask(span, sliding)
-        weights = torch.exp(scores - scores.amax(-1, keepdim=True)).view(spec.heads * n, self.context)
+        scores = (q @ k_all.transpose(1, 2)).view(spec.kv_heads, group, n, self.context) + span.masks[sliding]
+        weights = torch.exp(scores - scores.amax(-1, keepdim=True)).view(spec.kv_heads, group * n, self.context)
         # a sum written as a matmul with ones: IREE miscompiles exp followed by a plain sum at some widths
-        total = (weights @ self.get_parameter("ones").t())[:, :1].view(spec.kv_heads, group * n, 1)
-        mixed = (weights.view(spec.kv_heads, group * n, self.context) @ v_all) / total
+        ones = self.get_parameter("ones").view(spec.kv_heads, -1, self.context).transpose(1, 2)
+        mixed = (weights @ v_all) / (weights @ ones)[..., :1]
         rows = mixed.view(spec.heads, n, spec.head_size).permute(1, 0, 2).reshape(n, spec.heads * spec.head_size)
         return self._linear(f"layers.{i}.o", rows), k, v
 
-    def _heads(self, i: int, x: Tensor, span: Span, sliding: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _laid_over(self, new: Tensor, cache: Tensor, span: Span) -> Tensor:
+        """The cache [kv_heads, context, head_size] with the new rows [kv_heads, n, head_size] at their positions."""
+        n = new.shape[1]
+        if n > FEW:
+            return torch.where(span.fresh, new[:, span.source], cache)
+        everywhere = torch.arange(self.context)
+        for row in range(n):
+            cache = torch.where((everywhere == span.position + row)[None, :, None], new[:, row : row + 1], cache)
+        return cache
+
+    def _heads(self, i: int, x: Rows, span: Span, sliding: bool) -> tuple[Tensor, Tensor, Tensor]:
         """x [n, hidden] -> q [heads, n, head_size] rotated and scaled; k, v [kv_heads, n, head_size], k rotated."""
-        spec, n, at = self.spec, x.shape[0], f"layers.{i}"
+        spec, n, at = self.spec, x.value.shape[0], f"layers.{i}"
         qkv = self._linear(f"{at}.qkv", x)
         if spec.qkv_bias:
             qkv = qkv + self.get_parameter(f"{at}.qkv_bias")
-        counts = (spec.heads, spec.kv_heads, spec.kv_heads)
-        parts = torch.split(qkv, [count * spec.head_size for count in counts], dim=-1)
-        q, k, v = (part.view(n, count, spec.head_size) for part, count in zip(parts, counts, strict=True))
+        heads = qkv.view(n, spec.heads + 2 * spec.kv_heads, spec.head_size)
+        qk, v = heads[:, : -spec.kv_heads], heads[:, -spec.kv_heads :]
         if spec.qk_norm:
-            q, k = self._norm(f"{at}.q_norm", q), self._norm(f"{at}.k_norm", k)
-        table = "local_rope" if sliding and spec.local_rope is not None else "rope"
+            normed = (self._norm(f"{at}.q_norm", qk[:, : spec.heads]), self._norm(f"{at}.k_norm", qk[:, spec.heads :]))
+            qk = torch.cat([rows.whole() for rows in normed], 1)
+        cosine, sine = span.turns[sliding]
         scale = spec.attention_scale or 1 / math.sqrt(spec.head_size)
-        q = self._rotate(table, q.permute(1, 0, 2), span) * scale
-        return q, self._rotate(table, k.permute(1, 0, 2), span), v.permute(1, 0, 2)
+        q, k = torch.split(_rotated(qk, cosine, sine), [spec.heads, spec.kv_heads], dim=1)
+        return q.permute(1, 0, 2) * scale, k.permute(1, 0, 2), v.permute(1, 0, 2)
 
-    def _rotate(self, table: str, x: Tensor, span: Span) -> Tensor:
-        cosine = self.get_parameter(f"{table}_cosine")[span.here]
-        sine = self.get_parameter(f"{table}_sine")[span.here]
-        half = self.spec.head_size // 2
-        return settled(x * cosine) + settled(torch.cat([x[..., half:], x[..., :half]], -1) * sine)
-
-    def _feed_forward(self, at: str, x: Tensor) -> Tensor:
+    def _feed_forward(self, at: str, x: Rows) -> Tensor:
         gate, up = torch.split(self._linear(f"{at}.gate_up", x), [self.spec.ffn, self.spec.ffn], dim=-1)
         return self._linear(f"{at}.down", self._activate(gate) * up)
 
@@ -137,26 +148,35 @@ class Decoder(nn.Module):
             return x / (1 + torch.exp(-x))
         return 0.5 * x * (1 + torch.tanh(_GELU * (x + 0.044715 * x * x * x)))
 
-    def _norm(self, name: str, x: Tensor) -> Tensor:
+    def _norm(self, name: str, x: Tensor) -> Rows:
         """RMS norm of the last axis."""
         mean = settled(x * x).mean(-1, keepdim=True)
-        return x * (1 / torch.sqrt(mean + self.spec.norm_epsilon)) * self.get_parameter(name)
+        return Rows(x * self.get_parameter(name), 1 / torch.sqrt(mean + self.spec.norm_epsilon))
 
     def _post_norm(self, name: str, x: Tensor) -> Tensor:
-        return settled(self._norm(name, x)) if self.spec.post_norms else x
+        return settled(self._norm(name, x).whole()) if self.spec.post_norms else x
 
-    def _linear(self, name: str, x: Tensor) -> Tensor:
+    def _linear(self, name: str, x: Tensor | Rows) -> Tensor:
         return self.precision.linear(x, self._parts(name))
 
     def _parts(self, name: str) -> dict[str, Tensor]:
         return dict(self.get_submodule(name).named_parameters(recurse=False))
 
 
-def _first_largest(logits: Tensor) -> Tensor:
-    """ids [n] i32: the lowest index among the largest. Two plain reductions have no order to depend on; argmax has."""
-    vocabulary = logits.shape[-1]
+def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """x [n, heads, head_size] turned by its position; the table's sine has the sign of the first half."""
+    swapped = x.view(*x.shape[:-1], 2, x.shape[-1] // 2).flip(-2).view(x.shape)
+    return settled(x * cosine) + settled(swapped * sine)
+
+
+def _first_largest(logits: Tensor, indices: Tensor) -> Tensor:
+    """ids [n] i32: the lowest of ``indices`` f32 [1, vocabulary] among the largest logits.
+
+    Two plain reductions have no order to depend on; argmax has. The indices are a parameter because IREE cannot place
+    the ones that it would count itself, for a single row on Mali.
+    """
     largest = logits == logits.amax(-1, keepdim=True)
-    return torch.where(largest, torch.arange(vocabulary, dtype=torch.int32), vocabulary).amin(-1)
+    return torch.where(largest, indices, float(logits.shape[-1])).amin(-1).int()
 
 
 def _place(root: nn.Module, name: str, value: Tensor) -> None:

@@ -44,7 +44,5 @@ def mark(text: str) -> tuple[str, int]:
 
 
 def _matmuls(capture: Capture) -> int:
-    """Weight matmuls over all widths: four a layer and the head, and one a layer that sums attention weights."""
-    each = 4 if capture.form == "words" else 1
-    layers = capture.spec.layers
-    return len(capture.widths) * (each * (4 * layers + 1) + layers)
+    """Weight matmuls over all widths: four a layer, and the head."""
+    return len(capture.widths) * (4 * capture.spec.layers + 1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from paceline.compile.precision import Part, Precision
 from paceline.costmodel import ModelSpec, Rope
 
-LANES = 16  # columns of the matrix of ones: the narrowest that every matmul kernel takes
+LANES = 16  # columns of the matrices of ones, one a kv head: the narrowest that every matmul kernel takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,13 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A constant f32 of two axes that no checkpoint has: ``rope`` angles, or ones where that is None."""
+    """A constant f32 of two axes that no checkpoint has: ``rope`` angles, or ones (``counted``: 0, 1, ...) without."""
 
     name: str
     shape: tuple[int, int]
     rope: Rope | None = None
     sine: bool = False
+    counted: bool = False
 
 
 Parameter = Matrix | Vector | Table
@@ -92,7 +93,10 @@ def _layer(spec: ModelSpec, at: str) -> list[Parameter]:
 
 def _tables(spec: ModelSpec, context: int) -> list[Table]:
     shape = (context, spec.head_size)
-    tables = [Table("ones", (LANES, context))]
+    tables = [
+        Table("ones", (LANES * spec.kv_heads, context)),
+        Table("indices", (1, spec.vocabulary), counted=True),
+    ]
     for name, rope in (("rope", spec.rope), ("local_rope", spec.local_rope)):
         if rope is not None:
             tables += [Table(f"{name}_cosine", shape, rope), Table(f"{name}_sine", shape, rope, sine=True)]
@@ -104,6 +108,8 @@ def table_values(table: Table) -> NDArray[np.float32]:
 
     The sine of the first half is negated: rotated = x * cosine + (second half, first half) * sine.
     """
+    if table.counted:
+        return np.arange(table.shape[1], dtype=np.float32)[None, :]
     if table.rope is None:
         return np.ones(table.shape, np.float32)
     context, head_size = table.shape

@@ -39,6 +39,24 @@ class Part:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Activations [..., columns] that stand for ``value * factor``, with one positive ``factor`` [..., 1] a row.
+
+    Apart, the factor costs a rounding scheme nothing: it joins the scale of the row afterwards.
+    """
+
+    value: Tensor
+    factor: Tensor
+
+    def whole(self) -> Tensor:
+        return self.value * self.factor
+
+
+def _whole(x: Tensor | Rows) -> Tensor:
+    return x.whole() if isinstance(x, Rows) else x
+
+
 class Precision(Protocol):
     """One way to store and use the matrices of a model."""
 
@@ -56,7 +74,7 @@ class Precision(Protocol):
     def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Stored parts of some rows [rows, columns]."""
 
-    def linear(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+    def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         """f32 activations [n, columns] times the transposed matrix: f32 [n, rows]."""
 
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
@@ -76,8 +94,8 @@ class F32:
     def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         return {"weight": block}
 
-    def linear(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
-        return x @ parts["weight"].t()
+    def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
+        return _whole(x) @ parts["weight"].t()
 
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         return parts["weight"][ids]
@@ -97,8 +115,8 @@ class F16:
         limit = np.float32(np.finfo(np.float16).max)
         return {"weight": np.clip(block, -limit, limit).astype(np.float16)}
 
-    def linear(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
-        return x @ parts["weight"].float().t()
+    def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
+        return _whole(x) @ parts["weight"].float().t()
 
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         return parts["weight"][ids].float()
@@ -130,23 +148,23 @@ class Int8:
         scale[scale == 0] = 1
         return {"weight": np.rint(block / scale[:, None]).astype(np.int8), "scale": scale}
 
-    def linear(self, x: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+    def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         import torch
 
-        x_scale = x.abs().amax(-1, keepdim=True) * (1 / _LARGEST)
-        rounded = torch.round(x / torch.clamp(x_scale, min=_TINY))
+        value = x.value if isinstance(x, Rows) else x
+        largest = value.abs().amax(-1, keepdim=True)
+        rounded = torch.round(value * (_LARGEST / torch.clamp(largest, min=_TINY)))
+        x_scale = largest * (1 / _LARGEST) * (x.factor if isinstance(x, Rows) else 1)
         if self.words:
-            total = _words_matmul(rounded.to(torch.int32), parts["weight"])
+            total = rounded.to(torch.int32) @ _unpacked(parts["weight"]).t()
         else:
             total = torch._int_mm(rounded.to(torch.int8), parts["weight"].t())
         return settled(total.to(torch.float32) * x_scale * parts["scale"])
 
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
-        import torch
-
         weight = parts["weight"][ids]
         if self.words:
-            weight = torch.stack([_byte(weight, j) for j in range(BYTES_PER_WORD)], -1).flatten(1)
+            weight = _unpacked(weight)
         return weight.float() * parts["scale"][ids][:, None]
 
 
@@ -159,12 +177,11 @@ def settled(product: Tensor) -> Tensor:
     return product.clamp(min=_LOWEST)
 
 
-def _words_matmul(x: Tensor, words: Tensor) -> Tensor:
-    """i32 activations [n, columns] times i8 columns packed in ``words`` [rows, columns / 4]: i32 [n, rows]."""
-    total = x[:, 0::BYTES_PER_WORD] @ _byte(words, 0).t()
-    for j in range(1, BYTES_PER_WORD):
-        total = total + x[:, j::BYTES_PER_WORD] @ _byte(words, j).t()
-    return total
+def _unpacked(words: Tensor) -> Tensor:
+    """i32 [rows, columns] of the bytes in ``words`` [rows, columns / 4]."""
+    import torch
+
+    return torch.stack([_byte(words, j) for j in range(BYTES_PER_WORD)], -1).flatten(1)
 
 
 def _byte(words: Tensor, j: int) -> Tensor:

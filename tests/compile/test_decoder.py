@@ -41,7 +41,8 @@ def test_an_equal_logit_at_a_higher_id_does_not_win() -> None:
     from paceline.compile.decoder import _first_largest
 
     logits = torch.tensor([[0.0, 2.0, 2.0, 1.0], [3.0, -1.0, 3.0, 3.0]])
-    assert _first_largest(logits).tolist() == [1, 0]
+    indices = torch.arange(4.0)[None, :]
+    assert _first_largest(logits, indices).tolist() == [1, 0]
 
 
 def test_caches_are_written_where_the_call_stands_and_nowhere_else(tiny_package: Callable[..., Path]) -> None:
