@@ -12,12 +12,17 @@ from typing import Any, Protocol
 
 import msgspec
 import pytest
+from hypothesis import settings
 
 from paceline.costmodel import ModelSpec, Role, Rope
 from paceline.files import describe, write_json
 from paceline.partition import Bundle, BundledModel, TokenIds
 from paceline.runtime.null_device import NULL_UNIT
 from paceline.targets import Figure, Soc
+
+# Examples are small, machines may be busy: time says nothing about whether a property holds.
+settings.register_profile("paceline", deadline=None)
+settings.load_profile("paceline")
 
 VOCABULARY = 320
 NULL_VOCABULARY = 64

@@ -111,6 +111,14 @@ def test_stop_string(null_bundle: MakeBundle) -> None:
             assert found.stats.stop_reason == "stop"
 
 
+def test_text_that_waits_for_a_stop_string_comes_with_the_last_token(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle()) as model:
+        text = model.generate("hello", max_new_tokens=12, ignore_eos=True).finish().text
+        tokens = list(model.generate("hello", max_new_tokens=12, ignore_eos=True, stop=[text[-2:] + "never"]))
+    assert "".join(token.text for token in tokens) == text
+    assert len(tokens) == 12
+
+
 def test_context_is_used_to_its_end(null_bundle: MakeBundle) -> None:
     with opened(null_bundle(), drafter="model") as model:
         for length in range(9):
