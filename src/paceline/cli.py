@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from paceline.errors import PacelineError
 
 COMMANDS = ("doctor", "targets", "import", "compile", "profile", "plan", "run", "bench")
 INTERRUPTED = 130
+_COMPILE_EXTRA = ("gguf", "huggingface_hub", "iree", "onnx", "safetensors", "torch")
 _PYTHON_WORDS = ("import", "compile")
 
 app = typer.Typer(
@@ -56,6 +56,13 @@ def guarded(page: Callable[..., None]) -> Callable[..., None]:
         except PacelineError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
+        except ModuleNotFoundError as error:
+            if (missing := (error.name or "").split(".")[0]) not in _COMPILE_EXTRA:
+                raise
+            print(
+                f"error: this needs {missing}, which is not installed: pip install 'paceline[compile]'", file=sys.stderr
+            )
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise typer.Exit(INTERRUPTED) from None
@@ -66,8 +73,6 @@ def guarded(page: Callable[..., None]) -> Callable[..., None]:
 def _register() -> None:
     for name in COMMANDS:
         module_name = f"paceline.commands.{name}_" if name in _PYTHON_WORDS else f"paceline.commands.{name}"
-        if importlib.util.find_spec(module_name) is None:
-            continue
         module = importlib.import_module(module_name)
         app.command(name, epilog="\b\n" + module.EPILOG)(guarded(module.page))
 

@@ -41,13 +41,15 @@ def page(
     unit that cannot run a model is reported and left out; the rest is kept.
     """
     from paceline.compile import build
+    from paceline.runtime.vulkan_driver import select_driver
     from paceline.targets import load_soc
 
+    driver = select_driver()
     target_folder, target_precision = _model(target, "f32")
     drafter_folder, drafter_precision = _model(drafter, "int8")
     with console.progress() as progress:
         bundle = build(
-            soc=load_soc(soc),
+            soc=load_soc(soc, gpu=driver.name if driver else ""),
             target=target_folder,
             target_precision=target_precision,
             drafter=drafter_folder if drafter else None,

@@ -1,0 +1,85 @@
+"""The shell around the pages: what is listed, how errors end, how fast help is at hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from paceline.cli import COMMANDS, INTERRUPTED, guarded
+from paceline.errors import BundleError, UnknownSoc
+
+
+def paceline(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "paceline", *args], capture_output=True, text=True, check=False)
+
+
+def test_help_lists_every_command() -> None:
+    said = paceline("--help")
+    assert said.returncode == 0
+    assert all(f" {name} " in said.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_page_has_help_with_an_example(command: str) -> None:
+    said = paceline(command, "--help")
+    assert said.returncode == 0, said.stderr
+    assert f"paceline {command}" in said.stdout and "--json" in said.stdout
+    assert f"$ paceline {command}" in said.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys, paceline.cli as c; c._register(); print(sorted({m.split('.')[0] for m in sys.modules}))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for name in ("torch", "numpy", "iree", "tokenizers", "transformers", "matplotlib"):
+        assert f"'{name}'" not in said
+
+
+@pytest.mark.parametrize("args", [["nonesuch"], ["run"], ["run", "x", "y", "--temperature", "warm"], ["plan", "--odd"]])
+def test_a_wrong_command_line_is_exit_code_2_without_a_traceback(args: list[str]) -> None:
+    said = paceline(*args)
+    assert said.returncode == 2
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("command", ["profile", "plan", "run", "bench"])
+def test_a_folder_that_is_no_bundle_is_exit_code_1(command: str, tmp_path: Path) -> None:
+    more = {"run": ["hello"], "bench": ["--prompts", str(Path(__file__))]}.get(command, [])
+    said = paceline(command, str(tmp_path), *more)
+    assert said.returncode == 1
+    assert said.stderr.startswith("error: ") and "is not a bundle" in said.stderr
+    assert said.stdout == ""
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def page() -> None:
+        raise error
+
+    return page
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (BundleError("the bundle is cut"), 1, "error: the bundle is cut"),
+        (UnknownSoc("x", ["a", "b"]), 2, "error: unknown SoC 'x'; known: a, b"),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
+        (ModuleNotFoundError("no torch", name="torch"), 1, "pip install 'paceline[compile]'"),
+    ],
+)
+def test_errors_become_sentences_and_exit_codes(
+    error: BaseException, code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as left:
+        guarded(raising(error))()
+    assert left.value.exit_code == code
+    assert text in capsys.readouterr().err
+
+
+def test_an_unknown_module_that_is_ours_is_not_hidden() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        guarded(raising(ModuleNotFoundError("a bug", name="paceline.nonesuch")))()
