@@ -1,0 +1,68 @@
+"""Programs that IREE compiled, on the CPU: what a step returns, what a cache remembers, what closing leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paceline.partition import read_bundle
+from paceline.runtime import Program, load_program, open_device
+from paceline.runtime.iree_program import IreeDevice
+
+pytestmark = pytest.mark.cpu
+TEXT = np.arange(3, 19, dtype=np.int32)
+
+
+def program(folder: Path, *, cores: int | None = None) -> Program:
+    bundle = read_bundle(folder)
+    return load_program(folder, bundle, "target", open_device(bundle.soc.units[0], cores=cores))
+
+
+def test_step(tiny_bundle: Path) -> None:
+    loaded = program(tiny_bundle)
+    step = loaded.step(TEXT, 0, logits=True)
+    assert step.logits is not None
+    assert step.logits.shape == (16, loaded.vocabulary)
+    np.testing.assert_array_equal(step.ids, step.logits.argmax(-1))
+    kept = step.logits.copy()
+    loaded.step(TEXT[::-1].copy(), 0, logits=True)
+    np.testing.assert_array_equal(step.logits, kept)
+    assert loaded.step(TEXT[:1], 0).logits is None
+
+
+def test_lower_position_forgets_and_two_programs_share_nothing(tiny_bundle: Path) -> None:
+    first, second = program(tiny_bundle), program(tiny_bundle, cores=1)
+    whole = first.step(TEXT, 0, logits=True)
+    first.step(TEXT[::-1].copy(), 0)
+    first.step(TEXT[:8], 0)
+    again = first.step(TEXT[8:], 8, logits=True)
+    assert whole.logits is not None
+    assert again.logits is not None
+    np.testing.assert_array_equal(again.logits, whole.logits[8:])
+    np.testing.assert_array_equal(second.step(TEXT, 0).ids, whole.ids)
+
+
+def test_what_does_not_fit_is_refused(tiny_bundle: Path) -> None:
+    loaded = program(tiny_bundle)
+    for position in (-1, loaded.context - 15):
+        with pytest.raises(ValueError, match="do not fit"):
+            loaded.step(TEXT, position)
+
+
+def test_equal_cores_share_a_device(tiny_bundle: Path) -> None:
+    unit = read_bundle(tiny_bundle).soc.units[0]
+    first, second, other = open_device(unit, cores=1), open_device(unit, cores=1), open_device(unit)
+    assert isinstance(first, IreeDevice)
+    assert isinstance(second, IreeDevice)
+    assert first.hal is second.hal
+    assert first.unit == other.unit
+
+
+def test_closing_twice(tiny_bundle: Path) -> None:
+    loaded = program(tiny_bundle)
+    loaded.close()
+    loaded.close()
+    with pytest.raises(KeyError):
+        loaded.step(TEXT, 0)
