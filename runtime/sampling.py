@@ -73,9 +73,10 @@ def _likeliest(weights: NDArray[np.float64], count: int) -> NDArray[np.intp]:
 
 
 def _nucleus(weights: NDArray[np.float64], mass: float) -> NDArray[np.intp]:
-    needed, count = mass * weights.sum(), min(64, len(weights))
-    while (held := np.cumsum(weights[likeliest := _likeliest(weights, count)]))[-1] < needed and count < len(weights):
-        count = min(8 * count, len(weights))
+    needed, possible = mass * weights.sum(), int(np.count_nonzero(weights))
+    count = min(64, possible)
+    while (held := np.cumsum(weights[likeliest := _likeliest(weights, count)]))[-1] < needed and count < possible:
+        count = min(8 * count, possible)
     return likeliest[: int(np.searchsorted(held, needed)) + 1]
 
 
