@@ -28,15 +28,16 @@ _GELU = math.sqrt(2 / math.pi)
 class Span:
     """The tokens of one call: where they lie, what they may see, how they turn.
 
-    ``here`` [n] are their positions, ``position`` the first; ``source`` [context] says which of them belongs at a
-    position of the cache, where ``fresh`` [1, context, 1] is true. ``masks`` [n, context] and ``turns`` (cosine and
-    sine, [n, 1, head_size] each) are those of full layers and of sliding ones.
+    ``here`` [n] are their positions. ``source`` [context] says which of them belongs at a position of the cache, where
+    ``fresh`` [1, context, 1] is true; for a FEW of them ``rows`` says it apart, true where that one belongs.
+    ``masks`` [n, context] and ``turns`` (cosine and sine, [n, 1, head_size] each) are those of full layers and of
+    sliding ones.
     """
 
-    position: Tensor
     here: Tensor
     source: Tensor
     fresh: Tensor
+    rows: tuple[Tensor, ...]
     masks: tuple[Tensor, Tensor]
     turns: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -83,7 +84,7 @@ class Decoder(nn.Module):
         full, local = (torch.where(seen, 0.0, _MASKED) for seen in (past, near))
         turn = self._turn("rope", here)
         return Span(
-            position=position,
+            rows=tuple((everywhere == here[row])[None, :, None] for row in range(n)) if n <= FEW else (),
             here=here,
             source=torch.clamp(everywhere - position, 0, n - 1),
             fresh=fresh[None, :, None],
@@ -115,12 +116,10 @@ class Decoder(nn.Module):
 
     def _laid_over(self, new: Tensor, cache: Tensor, span: Span) -> Tensor:
         """The cache [kv_heads, context, head_size] with the new rows [kv_heads, n, head_size] at their positions."""
-        n = new.shape[1]
-        if n > FEW:
+        if not span.rows:
             return torch.where(span.fresh, new[:, span.source], cache)
-        everywhere = torch.arange(self.context)
-        for row in range(n):
-            cache = torch.where((everywhere == span.position + row)[None, :, None], new[:, row : row + 1], cache)
+        for row, mine in enumerate(span.rows):
+            cache = torch.where(mine, new[:, row : row + 1], cache)
         return cache
 
     def _heads(self, i: int, x: Rows, span: Span, sliding: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -178,20 +178,17 @@ def settled(product: Tensor) -> Tensor:
 
 
 def _unpacked(words: Tensor) -> Tensor:
-    """i32 [rows, columns] of the bytes in ``words`` [rows, columns / 4]."""
-    import torch
+    """i32 [rows, columns] of the bytes in ``words`` [rows, columns / 4].
 
-    return torch.stack([_byte(words, j) for j in range(BYTES_PER_WORD)], -1).flatten(1)
-
-
-def _byte(words: Tensor, j: int) -> Tensor:
-    """Byte ``j`` of each word with its sign. The left shift is a multiplication and the right shift takes a tensor:
-    the forms that torch-mlir lowers.
+    Each byte goes to the top of its word and comes back with its sign. Going up is a multiplication: torch-mlir lowers
+    no shift to the left, and shifts to the right by a tensor only. Byte by byte, because IREE then does it once when it
+    loads the program; in one broadcast it would do it at every call.
     """
     import torch
 
-    high = words * (1 << (24 - 8 * j)) if j < BYTES_PER_WORD - 1 else words
-    return torch.bitwise_right_shift(high, torch.full((1, 1), 24, dtype=torch.int32))
+    top = torch.full((1, 1), 8 * (BYTES_PER_WORD - 1), dtype=torch.int32)
+    powers = [1 << 8 * (BYTES_PER_WORD - 1 - j) for j in range(BYTES_PER_WORD)]
+    return torch.stack([torch.bitwise_right_shift(words * power, top) for power in powers], -1).flatten(1)
 
 
 PRECISIONS: dict[str, Precision] = {"f32": F32(), "f16": F16(), "int8": Int8()}
