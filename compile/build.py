@@ -17,7 +17,7 @@ from paceline.compile.archive import stored_bytes, write_archive
 from paceline.compile.cache import Cache, Entry, default_folder, key, place, versions
 from paceline.compile.capture import Capture
 from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER, open_weights
-from paceline.compile.pair import Candidate, candidates
+from paceline.compile.pair import Candidate, candidates, chosen_context
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_named, precision_on, refusal
 from paceline.compile.tools import Children
@@ -28,7 +28,6 @@ from paceline.partition import Bundle, BundledModel, Failure
 from paceline.partition.bundle import MANIFEST
 from paceline.targets import ProcessingUnit, Soc
 
-CONTEXT = 1024
 WIDTHS = (1, 2, 4, 8, 16, 64)
 Progress = Callable[[str, int, int], None]
 _ARCHIVED_BY = ("archive", "parameters", "precision")
@@ -51,7 +50,7 @@ def build(
     output: Path,
     target_precision: str = "f32",
     drafter_precision: str = "int8",
-    context: int = CONTEXT,
+    context: int | None = None,
     widths: tuple[int, ...] = WIDTHS,
     units: tuple[str, ...] | None = None,
     dump: Path | None = None,
@@ -61,14 +60,15 @@ def build(
 ) -> Bundle:
     """Compile a target and, where given, a drafter for the units of a SoC into a bundle at ``output``.
 
-    A program that cannot be made becomes a ``Failure`` of the bundle. ``progress(what, done, total)`` counts finished
-    pieces of work.
+    ``context`` is 1024 tokens unless said, or as many as the models were trained for. A program that cannot be made
+    becomes a ``Failure`` of the bundle. ``progress(what, done, total)`` counts finished pieces of work.
 
     Raises:
         CompileFailed: no program of the target could be made.
         PairError, PackageError, UsageError, OutputError: before any compiler is started.
     """
-    models = candidates(target, target_precision, drafter, drafter_precision, context)
+    models = candidates(target, target_precision, drafter, drafter_precision)
+    context = chosen_context(models, context)
     chosen, widths = _units(soc, units), _widths(widths, context)
     _check_output(output, replace)
     with new_folder(output, replace=replace) as folder:

@@ -12,6 +12,8 @@ from paceline.compile.precision import BYTES_PER_WORD, precision_named
 from paceline.costmodel import ModelSpec, Role
 from paceline.errors import PackageError, PairError, UsageError
 
+CONTEXT = 1024  # tokens unless said: attention reads all of them at every call, used or not
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -25,14 +27,14 @@ class Candidate:
 
 
 def candidates(
-    target: Path, target_precision: str, drafter: Path | None, drafter_precision: str, context: int
+    target: Path, target_precision: str, drafter: Path | None, drafter_precision: str
 ) -> tuple[Candidate, ...]:
     """The target, and the drafter where one is given.
 
     Raises:
         PackageError: one of them is no package, or damaged.
         PairError: their vocabularies differ.
-        UsageError: an unknown precision, or a context that one of them was not trained for.
+        UsageError: an unknown precision, or one that does not suit the model's sizes.
     """
     models = [Candidate("target", target, read_package(target), target_precision)]
     if drafter is not None:
@@ -42,17 +44,30 @@ def candidates(
         if not same:
             check_vocabularies(drafter, target)
     for model in models:
-        _check(model.package.spec, model.precision, context)
+        _check(model.package.spec, model.precision)
     return tuple(models)
 
 
-def _check(spec: ModelSpec, precision: str, context: int) -> None:
+def _check(spec: ModelSpec, precision: str) -> None:
     precision_named(precision)
-    if not 1 <= context <= spec.context:
-        raise UsageError(f"context {context} is not within the {spec.context} tokens that {spec.name} was trained for")
     columns = (spec.hidden, spec.heads * spec.head_size, spec.ffn)
     if precision == "int8" and any(count % BYTES_PER_WORD for count in columns):
         raise UsageError(f"{spec.name} has matrices of {columns} columns; int8 needs multiples of {BYTES_PER_WORD}")
+
+
+def chosen_context(models: tuple[Candidate, ...], wanted: int | None) -> int:
+    """``wanted`` tokens, or as many as all models were trained for and at most CONTEXT.
+
+    Raises:
+        UsageError: a model was trained for fewer.
+    """
+    if wanted is None:
+        return min(CONTEXT, *(model.package.spec.context for model in models))
+    for spec in (model.package.spec for model in models):
+        if not 1 <= wanted <= spec.context:
+            limit = f"the {spec.context} tokens that {spec.name} was trained for"
+            raise UsageError(f"context {wanted} is not within {limit}")
+    return wanted
 
 
 def check_vocabularies(drafter: Path, target: Path) -> None:

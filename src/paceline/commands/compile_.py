@@ -28,7 +28,9 @@ def page(
     target: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " f32 unless said.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The new folder.")],
     drafter: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " int8 unless said.")] = "",
-    context: Annotated[int, typer.Option(metavar="N", help="Tokens that prompt and answer may have together.")] = 1024,
+    context: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of prompt and answer together; default 1024 or the model's.")
+    ] = None,
     widths: Annotated[str, typer.Option(help="Tokens per call that programs are made for.")] = "1,2,4,8,16,64",
     unit: Annotated[list[str] | None, typer.Option(help="Only this unit (cpu, gpu); may be repeated.")] = None,
     dump: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the IR of each phase there.")] = None,

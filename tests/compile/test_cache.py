@@ -1,0 +1,79 @@
+"""What was made once is found again, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from paceline.compile.cache import Cache, default_folder, key, place
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def _writer(text: str, calls: list[str]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        calls.append(text)
+        path.write_text(text)
+
+    return write
+
+
+def test_an_entry_is_made_once(cache: Cache) -> None:
+    calls: list[str] = []
+    first = cache.make("k", "txt", _writer("one", calls))
+    again = cache.make("k", "txt", _writer("two", calls))
+    assert first == again
+    assert again.path.read_text() == "one"
+    assert again.entry.bytes == 3
+    assert calls == ["one"]
+
+
+def test_an_entry_that_was_changed_is_made_again(cache: Cache) -> None:
+    entry = cache.make("k", "txt", _writer("one", []))
+    entry.path.write_text("1ne")
+    os.utime(entry.path, ns=(1, 1))
+    assert cache.find("k", "txt") is None
+    assert cache.make("k", "txt", _writer("two", [])).path.read_text() == "two"
+
+
+def test_an_entry_that_was_cut_is_made_again(cache: Cache) -> None:
+    entry = cache.make("k", "txt", _writer("one", []))
+    state = entry.path.stat()
+    entry.path.write_text("o")
+    os.utime(entry.path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert cache.find("k", "txt") is None
+
+
+def test_what_fails_half_way_leaves_nothing(cache: Cache) -> None:
+    def fail(path: Path) -> None:
+        path.write_text("half")
+        raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        cache.make("k", "txt", fail)
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_a_bundle_gets_the_same_bytes(cache: Cache, tmp_path: Path) -> None:
+    entry = cache.make("k", "txt", _writer("one", []))
+    place(entry, tmp_path / "placed")
+    assert (tmp_path / "placed").read_text() == "one"
+
+
+def test_keys_follow_their_inputs() -> None:
+    assert key("a", 1) == key("a", 1)
+    assert len({key("a", 1), key("a", 2), key("b", 1), key("a", 1, by=("cpu",))}) == 4
+
+
+def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PACELINE_CACHE", str(tmp_path / "here"))
+    assert default_folder() == tmp_path / "here"
+    monkeypatch.delenv("PACELINE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "paceline" / "compile"
