@@ -16,13 +16,14 @@ import msgspec
 from paceline.compile.archive import stored_bytes, write_archive
 from paceline.compile.cache import Cache, Entry, default_folder, key, place, versions
 from paceline.compile.capture import Capture
+from paceline.compile.output import Request, check_output, keep_measurements
 from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER, open_weights
 from paceline.compile.pair import Candidate, candidates, chosen_context
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_named, precision_on, refusal
 from paceline.compile.tools import Children
 from paceline.costmodel import Role
-from paceline.errors import CompileFailed, OutputError, UsageError
+from paceline.errors import CompileFailed, UsageError
 from paceline.files import describe, new_folder, write_json
 from paceline.partition import Bundle, BundledModel, Failure
 from paceline.partition.bundle import MANIFEST
@@ -60,8 +61,9 @@ def build(
 ) -> Bundle:
     """Compile a target and, where given, a drafter for the units of a SoC into a bundle at ``output``.
 
-    ``context`` is 1024 tokens unless said, or as many as the models were trained for. A program that cannot be made
-    becomes a ``Failure`` of the bundle. ``progress(what, done, total)`` counts finished pieces of work.
+    ``context`` is 1024 tokens unless said, or as many as the models were trained for. A bundle of the same request is
+    built again in place; ``replace`` allows to replace another one. A program that cannot be made becomes a
+    ``Failure`` of the bundle. ``progress(what, done, total)`` counts finished pieces of work.
 
     Raises:
         CompileFailed: no program of the target could be made.
@@ -70,23 +72,20 @@ def build(
     models = candidates(target, target_precision, drafter, drafter_precision)
     context = chosen_context(models, context)
     chosen, widths = _units(soc, units), _widths(widths, context)
-    _check_output(output, replace)
-    with new_folder(output, replace=replace) as folder:
+    request = Request(
+        soc=soc.name,
+        units=frozenset(unit.name for unit in chosen),
+        context=context,
+        widths=widths,
+        models=tuple((model.role, model.package.spec.name, model.precision) for model in models),
+    )
+    with new_folder(output, replace=check_output(output, request, replace=replace)) as folder:
         work = _Work(Pipeline(Cache(default_folder()), Children(), dump), context, widths, progress)
         made = work.run(models, chosen, jobs or os.cpu_count() or 1)
         bundle = _assemble(folder, soc, models, made, context, widths)
+        keep_measurements(output, bundle, folder)
         write_json(folder / MANIFEST, bundle)
     return bundle
-
-
-def _check_output(output: Path, replace: bool) -> None:
-    """Refuse before the work what ``new_folder`` would refuse, and never replace a folder that is no bundle."""
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    if not replace:
-        raise OutputError(f"{output} exists already; choose another output, or replace it with --force")
-    if not (output / MANIFEST).is_file():
-        raise OutputError(f"{output} is no bundle and is not replaced; choose another output")
 
 
 def _units(soc: Soc, names: tuple[str, ...] | None) -> tuple[ProcessingUnit, ...]:
