@@ -12,6 +12,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from paceline.errors import PromptError
 
+# What code in a template can raise: it indexes, adds, divides and formats what it is given.
+_IN_TEMPLATE = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)
 Message = dict[str, str]
 """One turn: ``role`` (system, user, assistant) and ``content``."""
 
@@ -45,12 +47,13 @@ class ChatTemplate:
             raise PromptError("there are no messages, expected at least one")
         try:
             return self._template.render(messages=list(messages), add_generation_prompt=True, **self._tokens)
-        except (TemplateError, TypeError) as error:
+        except _IN_TEMPLATE as error:
             raise PromptError(f"the chat template refuses these messages: {error}") from error
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    # jinja's own escapes < and > for HTML, which no model was trained on.
+    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
 
 
 def _refuse(message: str) -> NoReturn:
