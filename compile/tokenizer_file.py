@@ -27,7 +27,10 @@ def parse_tokenizer(text: str, *, where: str) -> Tokenizer:
 
 
 def token_ids(tokenizer: Tokenizer, *, bos: int | None, add_bos: bool | None, eos: Iterable[int]) -> TokenIds:
-    """Special ids; where ``add_bos`` is None the tokenizer itself shows whether it starts texts with a token."""
+    """Special ids; where ``add_bos`` is None the tokenizer itself shows whether it starts texts with a token.
+
+    What the checkpoint itself names comes first in ``eos``: the first is what chat templates call ``eos_token``.
+    """
     bare, full = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
     adds = len(full) > len(bare) and full[:1] != bare[:1]
     if adds and bos is None:
@@ -35,8 +38,8 @@ def token_ids(tokenizer: Tokenizer, *, bos: int | None, add_bos: bool | None, eo
     if add_bos is None:
         add_bos = adds
     ends = (tokenizer.token_to_id(token) for token in _ENDS)
-    known = {*eos, *(end for end in ends if end is not None)}
-    return TokenIds(bos=bos, add_bos=add_bos and bos is not None, eos=tuple(sorted(known)))
+    known = dict.fromkeys([*eos, *(end for end in ends if end is not None)])
+    return TokenIds(bos=bos, add_bos=add_bos and bos is not None, eos=tuple(known))
 
 
 def check_vocabulary(tokenizer: Tokenizer, tokens: TokenIds, spec: ModelSpec, *, where: str) -> None:

@@ -194,11 +194,12 @@ def test_weights_of_another_type_are_named(
 
 
 def test_ends_and_templates_come_from_every_place(copy: Callable[..., Path]) -> None:
-    folder = copy("llama", eos_token_id=[1, 3])
+    folder = copy("llama", eos_token_id=[3, 1])
     edit(folder / "generation_config.json", eos_token_id=2)
     edit(folder / "tokenizer_config.json", chat_template=[{"name": "default", "template": "T"}], add_bos_token=True)
     checkpoint = open_hf_checkpoint(folder, name="tiny")
-    assert (checkpoint.tokens.eos, checkpoint.tokens.bos, checkpoint.tokens.add_bos) == ((1, 2, 3), 0, True)
+    # tokenizer_config.json names 1, which is what its chat template calls eos_token, so it comes first.
+    assert (checkpoint.tokens.eos, checkpoint.tokens.bos, checkpoint.tokens.add_bos) == ((1, 3, 2), 0, True)
     assert checkpoint.chat_template == "T"
     (folder / "chat_template.jinja").write_text("J")
     assert open_hf_checkpoint(folder, name="tiny").chat_template == "J"
