@@ -17,7 +17,7 @@ from paceline.compile.archive import stored_bytes, write_archive
 from paceline.compile.cache import Cache, Entry, default_folder, key, place, versions
 from paceline.compile.capture import Capture
 from paceline.compile.output import Request, check_output, keep_measurements
-from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER, open_weights
+from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER, open_weights, read_package
 from paceline.compile.pair import Candidate, candidates, chosen_context
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_named, precision_on, refusal
@@ -172,6 +172,7 @@ class _Work:
         )
 
         def write(output: Path) -> None:
+            read_package(model.folder, checksums=True)  # the cache files the archive under these very checksums
             weights = open_weights(model.folder, package)
             write_archive(weights, package.spec, precision, self.context, output, tick=self._tick)
 
@@ -182,7 +183,11 @@ class _Work:
             raise InterruptedError("the build was stopped")
 
     def _watch(self, futures: list[Future[Entry]]) -> None:
-        for done, _ in enumerate(as_completed(futures), 1):
+        """Wait for all; a program that cannot be made spoils nothing else, but a full disk ends it all."""
+        for done, future in enumerate(as_completed(futures), 1):
+            error = future.exception()
+            if error is not None and not isinstance(error, CompileFailed):
+                raise error
             self.progress("compile", done, len(futures))
 
     def _collect(self, programs: _Programs, weights: dict[Role, Entry], failures: list[Failure]) -> _Made:
@@ -191,8 +196,6 @@ class _Work:
             error = future.exception()
             if isinstance(error, CompileFailed):
                 failures.append(_failure(job.model, job.unit, f"{error.tool} failed: {error.diagnostic}", error))
-            elif error is not None:
-                raise error
             else:
                 made[job.model.role, job.unit.name] = future.result()
         if not any(role == "target" for role, _ in made):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +131,44 @@ def test_options_that_mean_nothing(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         build(soc=SOC, target=tiny_package("llama"), output=tmp_path / "b", **{**SMALL, **options})
+
+
+def test_weights_that_cannot_be_written_end_the_compilers_at_once(
+    tmp_path: Path, tiny_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped, ends = threading.Event(), []
+
+    def compiling(*_: object, **__: object) -> None:
+        ends.append(stopped.wait(30))
+        raise CompileFailed(tool="iree-compile", diagnostic="interrupted", command=())
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("PACELINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("paceline.compile.tools.Children.run", compiling)
+    monkeypatch.setattr("paceline.compile.tools.Children.stop", lambda children: stopped.set())
+    monkeypatch.setattr("paceline.compile.archive._convert", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        build(soc=SOC, target=tiny_package("llama"), output=tmp_path / "b", jobs=2, **SMALL)
+    assert ends == [True]
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_package_that_was_changed_is_not_compiled(
+    tmp_path: Path, tiny_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    shutil.copytree(tiny_package("llama"), package)
+    weights = package / "model.safetensors"
+    *most, last = weights.read_bytes()
+    weights.write_bytes(bytes([*most, last ^ 1]))
+    monkeypatch.setenv("PACELINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        "paceline.compile.tools.Children.run", lambda children, command, tool: Path(command[-1]).write_text("")
+    )
+    with pytest.raises(PackageError, match=r"model\.safetensors was changed"):
+        build(soc=SOC, target=package, output=tmp_path / "b", **SMALL)
 
 
 @pytest.mark.usefixtures("no_compiler")
