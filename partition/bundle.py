@@ -50,7 +50,7 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class TokenIds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Special ids of the tokenizer: which token starts a text (if any), and which ones end it."""
+    """Special ids of the tokenizer: which token starts a text (if any), and which ones end it, the usual one first."""
 
     bos: int | None = None
     add_bos: bool = False
@@ -91,7 +91,9 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def read_bundle(folder: Path, *, checksums: bool = False) -> Bundle:
-    """Read and check a bundle's manifest and the presence and size of its files; with ``checksums`` also every byte.
+    """Read and check a bundle: its manifest, every byte of programs and texts, presence and size of weights.
+
+    ``checksums`` reads every byte of the weights too, which takes seconds for a large model.
 
     Raises:
         BundleError: no bundle there, another schema, or a file that is missing, cut or changed; names the file.
@@ -104,8 +106,9 @@ def read_bundle(folder: Path, *, checksums: bool = False) -> Bundle:
     for name in (name for model in bundle.models for name in (model.weights, *model.programs.values())):
         if name not in bundle.files:
             raise BundleError(f"{folder / MANIFEST} uses {name!r} without a checksum for it; compile it again")
+    weights = {model.weights for model in bundle.models}
     for name, entry in bundle.files.items():
-        _check(folder, name, entry, checksums)
+        _check(folder, name, entry, checksums or name not in weights)
     return bundle
 
 

@@ -116,8 +116,12 @@ def test_a_cut_file(folder: Path, name: str) -> None:
 def test_a_changed_file_shows_in_its_checksum(folder: Path, name: str) -> None:
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
-    assert isinstance(read_bundle(folder), Bundle)
     refused(folder, f"{name} was changed: its checksum is not the one", checksums=True)
+    if name.endswith(".irpa"):
+        # Too many bytes to read at every start.
+        assert isinstance(read_bundle(folder), Bundle)
+    else:
+        refused(folder, f"{name} was changed: its checksum is not the one")
 
 
 @pytest.mark.parametrize("name", ["../outside", "sub/file", "/etc/hostname"])

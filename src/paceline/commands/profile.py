@@ -53,7 +53,7 @@ def page(
     with console.progress() as report:
         measured = measure(
             bundle,
-            read_bundle(bundle),
+            read_bundle(bundle, checksums=True),
             repeats=repeats,
             budget=budget,
             units=units or (),
