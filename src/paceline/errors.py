@@ -72,12 +72,13 @@ class CompileFailed(PacelineError):
     Attributes:
         tool: the program that failed.
         diagnostic: its first error line, or its exit code where it printed none.
-        command: the argument list that repeats the failure.
+        command: the argument list that repeats the failure; empty where nothing was started.
     """
 
     def __init__(self, *, tool: str, diagnostic: str, command: Sequence[str]) -> None:
         self.tool, self.diagnostic, self.command = tool, diagnostic, tuple(command)
-        super().__init__(f"{tool} failed: {diagnostic}\nrepeat it with: {shlex.join(self.command)}")
+        repeat = f"\nrepeat it with: {shlex.join(self.command)}" if command else ""
+        super().__init__(f"{tool} failed: {diagnostic}{repeat}")
 
 
 class DeviceUnavailable(PacelineError):

@@ -46,8 +46,9 @@ def page(
     from paceline.compile import build
     from paceline.runtime.vulkan_driver import select_driver
     from paceline.targets import load_soc
+    from paceline.targets.host import HOST
 
-    driver = select_driver()
+    driver = select_driver() if soc == HOST else None
     target_folder, target_precision = _model(target, "f32")
     drafter_folder, drafter_precision = _model(drafter, "int8")
     with console.progress() as progress:
