@@ -11,12 +11,9 @@ from paceline.compile.gguf_file import MAGIC
 from paceline.compile.hf_checkpoint import open_hf_checkpoint
 from paceline.compile.hub import download, looks_like_id
 from paceline.compile.package import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Package
+from paceline.console import quiet
 from paceline.errors import CheckpointError
 from paceline.files import describe, new_folder, write_bytes, write_json
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 def import_model(source: str, output: Path, *, revision: str | None = None, progress: Progress = quiet) -> Package:

@@ -11,26 +11,21 @@ import shutil
 import struct
 import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from paceline.console import Report, quiet
 from paceline.errors import DeviceUnavailable, OutputError
 from paceline.files import new_folder, writing
 
 PACKAGE = "chromium-common"
 ICD = "vk_swiftshader_icd.json"
 FILES = ("libvk_swiftshader.so", ICD, "libvulkan.so.1")
-Report = Callable[[str, int, int], None]
 
 _STEPS = 3
 _MACHINES = {"x86_64": 62, "aarch64": 183, "armv7l": 40, "riscv64": 243}
 _FULL = ("No space left", "enough free space")
 _UNKNOWN = ("Unable to locate package", "no installation candidate", "Can't find a source")
-
-
-def quiet(what: str, done: int, total: int) -> None:
-    """A ``Report`` that says nothing."""
 
 
 def cache_folder() -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from paceline.console import Report, quiet
 from paceline.errors import DeviceUnavailable
 from paceline.runtime import swiftshader
 from paceline.runtime.vulkan_probe import probe
@@ -97,7 +98,7 @@ def prepare(driver: Driver) -> None:
         flags.parse_flags(f"--vulkan_libvulkan_search_path={driver.loader}")
 
 
-def install_swiftshader(report: swiftshader.Report = swiftshader.quiet) -> Driver:
+def install_swiftshader(report: Report = quiet) -> Driver:
     """Put SwiftShader into the user's cache, without root; does nothing when it is there.
 
     Raises:
