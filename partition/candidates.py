@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from paceline.costmodel import Acceptance, Role, Round, independent, plain_round, speculative_round
 from paceline.partition.bundle import Bundle
-from paceline.partition.feasible import NGRAM, placements, why_not_length, why_not_mapping
-from paceline.partition.plan import Mapping
+from paceline.partition.feasible import placements, why_not_length, why_not_mapping
+from paceline.partition.plan import NGRAM, Mapping
 from paceline.partition.times import Times
 
 

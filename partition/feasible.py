@@ -6,10 +6,9 @@ from collections.abc import Mapping as Table
 
 from paceline.costmodel import Footprint, Role, footprint
 from paceline.partition.bundle import Bundle, BundledModel
-from paceline.partition.plan import Mapping
+from paceline.partition.plan import NGRAM, Mapping
 from paceline.partition.times import compiled_width, model_of
 
-NGRAM = "ngram"
 _MIB, _GIB = 1 << 20, 1 << 30
 
 

@@ -12,10 +12,11 @@ from paceline.files import read_json
 
 SCHEMA = 1
 PLAN = "plan.json"
+NGRAM = "ngram"
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Units by name; ``drafter`` is None when nothing drafts, ``ngram`` for prompt lookup on the host."""
+    """Units by name; ``drafter`` is None when nothing drafts, ``NGRAM`` for prompt lookup on the host."""
 
     target: str
     drafter: str | None = None
@@ -76,15 +77,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rejected: tuple[Alternative, ...] = ()
 
 
-def read_plan(folder: Path, *, bundle: str) -> Plan:
-    """Read ``plan.json`` of a bundle folder whose digest is ``bundle``.
+def read_plan(folder: Path) -> Plan:
+    """Read ``plan.json`` of a bundle folder; whether it fits the bundle is the caller's question.
 
     Raises:
-        PlanError: missing, damaged, of another schema, or made for other programs or weights.
+        PlanError: missing, damaged, or of another schema.
     """
-    path = folder / PLAN
-    again = f"run 'paceline plan {folder}' again"
-    plan = read_json(path, Plan, error=PlanError, schema=SCHEMA, remedy=again)
-    if plan.bundle != bundle:
-        raise PlanError(f"{path} was made for other programs or weights; {again}")
-    return plan
+    remedy = f"run 'paceline plan {folder}' again"
+    return read_json(folder / PLAN, Plan, error=PlanError, schema=SCHEMA, remedy=remedy)

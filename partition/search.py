@@ -13,8 +13,8 @@ from paceline.costmodel import Acceptance, Profile, check_alpha
 from paceline.errors import PlanError, UsageError
 from paceline.partition.bundle import Bundle
 from paceline.partition.candidates import Belief, Candidate, Search
-from paceline.partition.feasible import NGRAM, placements
-from paceline.partition.plan import Alternative, Estimate, Plan
+from paceline.partition.feasible import placements
+from paceline.partition.plan import NGRAM, Alternative, Estimate, Plan
 from paceline.partition.times import MeasuredTimes, RooflineTimes, Times
 
 MAX_DRAFT_LENGTH = 8

@@ -56,14 +56,21 @@ class NoDrafter:
 
 
 class ModelDrafter:
-    """A model that runs ahead token by token; it stops where it would end the text."""
+    """A model that runs ahead token by token; it stops where it would end the text.
 
-    def __init__(self, session: Session, *, ends: frozenset[int] = frozenset()) -> None:
+    ``vocabulary`` is the target's, where that is another: models of one tokenizer pad their embeddings differently, and
+    neither may meet an id that only the other has.
+    """
+
+    def __init__(self, session: Session, *, ends: frozenset[int] = frozenset(), vocabulary: int | None = None) -> None:
         self._session, self._ends = session, ends
+        self._own = session.program.vocabulary
+        self._vocabulary = self._own if vocabulary is None else vocabulary
 
     def prepare(self, sequence: Sequence[int]) -> None:
         """Fill the caches with the prompt."""
-        self._session.follow(sequence, rows=0)
+        if self._can_read(sequence):
+            self._session.follow(sequence, rows=0)
 
     def forget(self) -> None:
         """Empty the session."""
@@ -76,13 +83,25 @@ class ModelDrafter:
         tokens: list[int] = []
         rows: list[NDArray[np.float64]] = []
         while len(tokens) < length and not (tokens and tokens[-1] in self._ends):
+            if not self._can_read([*sequence, *tokens]):
+                break
             step = self._session.follow([*sequence, *tokens], logits=not sampling.greedy)
-            if step.logits is None:
+            if step.logits is not None:
+                rows.append(self._distribution(step.logits[0], sampling))
+                tokens.append(draw(rows[-1], random.random()))
+            elif step.ids[0] < self._vocabulary:
                 tokens.append(int(step.ids[0]))
             else:
-                rows.append(probabilities(step.logits[0], sampling))
-                tokens.append(draw(rows[-1], random.random()))
+                break
         return Proposal(tuple(tokens), np.stack(rows) if rows else None)
+
+    def _can_read(self, sequence: Sequence[int]) -> bool:
+        return self._own >= self._vocabulary or max(sequence) < self._own
+
+    def _distribution(self, logits: NDArray[np.float32], sampling: Sampling) -> NDArray[np.float64]:
+        """What a draft is drawn from [the target's vocabulary]: renormalised over the ids that both models have."""
+        row = probabilities(logits[: self._vocabulary], sampling)
+        return row if len(row) == self._vocabulary else np.pad(row, (0, self._vocabulary - len(row)))
 
 
 class NgramDrafter:

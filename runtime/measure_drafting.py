@@ -19,6 +19,7 @@ from paceline.console import Report, quiet
 from paceline.costmodel import Acceptance, Measurement, Role, merge
 from paceline.errors import PromptError
 from paceline.partition import Bundle, Mapping
+from paceline.partition.plan import NGRAM
 from paceline.partition.search import MAX_DRAFT_LENGTH
 from paceline.runtime.chat import Message
 from paceline.runtime.measure import Loaded
@@ -26,7 +27,7 @@ from paceline.runtime.model import Model
 from paceline.runtime.program import Program, Step
 from paceline.runtime.prompts import Prompt
 from paceline.runtime.record import Stats
-from paceline.runtime.setting import NGRAM, Setting
+from paceline.runtime.setting import Setting
 from paceline.runtime.text import read_tokenizer
 
 

@@ -9,13 +9,14 @@ from tokenizers import Tokenizer
 
 from paceline.errors import PromptError, UsageError
 from paceline.partition import Bundle
+from paceline.partition.plan import NGRAM
 from paceline.runtime.chat import ChatTemplate, Message
 from paceline.runtime.drafters import Drafter, ModelDrafter, NgramDrafter, NoDrafter
 from paceline.runtime.generation import Generation
 from paceline.runtime.program import Program
 from paceline.runtime.sampling import Sampling
 from paceline.runtime.session import Session
-from paceline.runtime.setting import NGRAM, Setting
+from paceline.runtime.setting import Setting
 from paceline.runtime.speculate import Request
 
 
@@ -42,7 +43,8 @@ class Model:
 
     def _make_drafter(self, program: Program | None) -> Drafter:
         if program:
-            return ModelDrafter(Session(program), ends=frozenset(self.bundle.tokens.eos))
+            ends, vocabulary = frozenset(self.bundle.tokens.eos), self._target.program.vocabulary
+            return ModelDrafter(Session(program), ends=ends, vocabulary=vocabulary)
         if self.setting.mapping.drafter == NGRAM:
             return NgramDrafter(vocabulary=self.bundle.target.spec.vocabulary)
         return NoDrafter()

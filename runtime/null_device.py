@@ -76,6 +76,9 @@ class NullProgram:
         width = len(tokens)
         if width not in self.widths or not 0 <= position <= self.context - width:
             raise ValueError(f"{width} tokens at position {position} do not fit a context of {self.context}")
+        if not 0 <= tokens.min() <= tokens.max() < self.vocabulary:
+            # A real program would read whatever lies beyond its embedding.
+            raise ValueError(f"tokens {tokens.tolist()} are not all within the vocabulary of {self.vocabulary}")
         if self._seconds:
             time.sleep(self._seconds)
         self._cache[position : position + width] = tokens

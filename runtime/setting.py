@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from paceline.costmodel import Role
-from paceline.errors import BundleError, PlanError, UsageError
-from paceline.files import read_json
-from paceline.partition import Bundle, Estimate, Mapping, Plan
-from paceline.partition.plan import PLAN, SCHEMA
+from paceline.errors import BundleError, UsageError
+from paceline.partition import Bundle, Estimate, Mapping, Plan, read_plan
+from paceline.partition.plan import NGRAM, PLAN
 
 DrafterKind = Literal["model", "ngram", "none"]
 DEFAULT_DRAFT_LENGTH = 4
-NGRAM = "ngram"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +45,7 @@ def stored_plan(folder: Path, bundle: Bundle) -> Plan | None:
     path = folder / PLAN
     if not path.exists():
         return None
-    plan = read_json(path, Plan, error=PlanError)
-    if plan.schema != SCHEMA:
-        raise PlanError(f"{path} has schema {plan.schema}, expected {SCHEMA}; run 'paceline plan' again")
+    plan = read_plan(folder)
     if plan.bundle == bundle.digest:
         return plan
     logging.getLogger(__name__).warning("%s is for other programs and not used; run 'paceline plan' again", path)

@@ -38,18 +38,15 @@ PLAN = Plan(
 
 def test_round_trip(tmp_path: Path) -> None:
     write_json(tmp_path / "plan.json", PLAN)
-    assert read_plan(tmp_path, bundle="digest") == PLAN
+    assert read_plan(tmp_path) == PLAN
 
 
-def test_another_bundle_or_schema(tmp_path: Path) -> None:
+def test_no_plan_or_another_schema(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"plan\.json is missing"):
-        read_plan(tmp_path, bundle="digest")
-    write_json(tmp_path / "plan.json", PLAN)
-    with pytest.raises(PlanError, match="made for other programs or weights; run 'paceline plan"):
-        read_plan(tmp_path, bundle="another")
+        read_plan(tmp_path)
     write_json(tmp_path / "plan.json", msgspec.structs.replace(PLAN, schema=7))
     with pytest.raises(PlanError, match="schema 7, expected 1; run 'paceline plan"):
-        read_plan(tmp_path, bundle="digest")
+        read_plan(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_only_what_is_new_is_computed() -> None:
 
 def test_full_cache_is_filled_by_smaller_passes() -> None:
     program = CountingProgram()
-    Session(program).follow([*range(CONTEXT - 1), 0])
+    Session(program).follow([number % program.vocabulary for number in range(CONTEXT)])
     assert program.passes == [(0, 16), (16, 16), (32, 8)]
     near = CountingProgram()
     session = Session(near)
