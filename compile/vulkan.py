@@ -11,4 +11,5 @@ def flags(unit: ProcessingUnit) -> tuple[str, ...]:
         "--iree-hal-target-device=vulkan",
         f"--iree-vulkan-target={unit.vulkan_target}",
         "--iree-opt-level=O1",
+        "--iree-opt-const-expr-hoisting=false",  # else weights are unpacked once a width when loading, to be kept
     )

@@ -16,4 +16,5 @@ def test_flags(soc: str, target: str) -> None:
         "--iree-hal-target-device=vulkan",
         f"--iree-vulkan-target={target}",
         "--iree-opt-level=O1",
+        "--iree-opt-const-expr-hoisting=false",
     )
