@@ -82,6 +82,8 @@ class Model:
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         if max_new_tokens is not None and max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
+        if seed < 0:
+            raise UsageError(f"seed is {seed}, expected 0 or a positive number")
         request = Request(
             prompt=self._checked(self.encode(prompt)),
             max_tokens=self.context if max_new_tokens is None else max_new_tokens,
@@ -96,7 +98,7 @@ class Model:
         """Token ids of a prompt, as ``generate`` sees them.
 
         Raises:
-            PromptError: a conversation, and no chat template or one that refuses it.
+            PromptError: text that is not Unicode, or a conversation, and no chat template or one that refuses it.
         """
         if isinstance(prompt, str):
             return self._started(self._ids(prompt))
@@ -124,6 +126,10 @@ class Model:
         self.close()
 
     def _ids(self, text: str) -> tuple[int, ...]:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PromptError(f"the prompt is not UTF-8 text: character {error.start} is half of one") from error
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def _started(self, ids: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from paceline import __version__
+from paceline.console import discard_stdout
 from paceline.errors import PacelineError
 
 COMMANDS = ("doctor", "targets", "import", "compile", "profile", "plan", "run", "bench")
@@ -53,6 +56,7 @@ def guarded(page: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **options: Any) -> None:
         try:
             page(*args, **options)
+            sys.stdout.flush()
         except PacelineError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
@@ -77,6 +81,16 @@ def _register() -> None:
         app.command(name, epilog="\b\n" + module.EPILOG)(guarded(module.page))
 
 
+def prepare_streams() -> None:
+    """Make the standard streams usable: a closed one becomes empty, and odd characters end nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
 def _terminated(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -84,5 +98,12 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Entry point of the ``paceline`` command."""
     signal.signal(signal.SIGTERM, _terminated)
-    _register()
-    app()
+    prepare_streams()
+    try:
+        _register()
+        app()
+    except OSError as error:
+        # such as a full disk under stdout; typer itself ends quietly where the reader of a pipe is gone
+        discard_stdout()
+        place = f": {error.filename}" if error.filename else ""
+        sys.exit(f"error: {error.strerror or error}{place}")

@@ -55,6 +55,29 @@ def test_a_folder_that_is_no_bundle_is_exit_code_1(command: str, tmp_path: Path)
     assert said.stdout == ""
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_end_nothing(closed: str) -> None:
+    said = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "paceline", "targets"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("args", [["--version"], ["targets"], ["targets", "--json"]])
+def test_a_full_disk_under_stdout_is_one_sentence(args: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "paceline", *args]
+        said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (said.returncode, said.stderr) == (1, "error: No space left on device\n")
+
+
+def test_a_name_that_is_no_text_is_shown(tmp_path: Path) -> None:
+    said = paceline("targets", "show", "\udcff")
+    assert said.returncode == 2
+    assert "unknown SoC" in said.stderr
+
+
 def raising(error: BaseException) -> Callable[[], None]:
     def page() -> None:
         raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import msgspec
@@ -68,6 +69,25 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_bytes(pipe, b"value")
+    assert os.read(reader, 9) == b"value"
+    os.close(reader)
+    assert pipe.is_fifo()
+    with pytest.raises(OutputError, match="Is a directory"):
+        write_bytes(tmp_path, b"value")
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("file")
+    write_bytes(tmp_path / "link", b"value")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"value"
 
 
 def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:

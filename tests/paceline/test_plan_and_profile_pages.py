@@ -201,7 +201,14 @@ def test_every_length_with_all(run: Run, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "code"), [(("--alpha", "1.5"), 2), (("--margin", "-1"), 2), (("--memory", "0"), 1)]
+    ("options", "code"),
+    [
+        (("--alpha", "1.5"), 2),
+        (("--margin", "-1"), 2),
+        (("--memory", "0"), 1),
+        (("--memory", "inf"), 2),
+        (("--max-draft-length", "99999999999"), 2),
+    ],
 )
 def test_bad_options(run: Run, folder: Path, options: tuple[str, ...], code: int) -> None:
     result = run("plan", folder, "--roofline", *options)

@@ -49,7 +49,7 @@ def open_model(
     """
     from paceline.runtime import load
 
-    chosen = parse_mapping(mapping) if mapping else None
+    chosen = parse_mapping(mapping) if mapping is not None else None
     return load(bundle, mapping=chosen, draft_length=draft_length, drafter=drafter)
 
 

@@ -31,12 +31,13 @@ def page(
     acceptance: Annotated[
         Path | None, typer.Option(help="An acceptance.json of another workload (default: the bundle's).")
     ] = None,
-    max_draft_length: Annotated[int, typer.Option(min=0, help="Longest draft to consider.")] = 8,
+    max_draft_length: Annotated[int, typer.Option(min=0, max=64, help="Longest draft to consider.")] = 8,
     margin: Annotated[
         float, typer.Option(min=0, help="Speculate only where it is predicted to win by more than this share.")
     ] = 0.05,
     memory: Annotated[
-        float | None, typer.Option(min=0, metavar="GIB", help="Memory to stay within (default: the SoC's).")
+        float | None,
+        typer.Option(min=0, max=1 << 20, metavar="GIB", help="Memory to stay within (default: the SoC's)."),
     ] = None,
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Predict from the SoC file: the board is not at hand.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +20,7 @@ from paceline.commands.generating import (
     open_model,
     opening,
 )
-from paceline.console import note, print_json
+from paceline.console import discard_stdout, note, print_json
 from paceline.errors import PromptError, UsageError
 
 if TYPE_CHECKING:
@@ -91,8 +90,7 @@ def _stream(model: Model, prompt: str | list[Message], options: dict[str, Any], 
             sys.stdout.write("\n")
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough. Python flushes stdout once more at exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()  # the reader has seen enough
         raise typer.Exit from None
     finally:
         generation.close()
@@ -110,12 +108,12 @@ def _finish(report: RunReport, stats: Path | None, *, as_json: bool) -> None:
     from paceline.commands.run_report import summary
     from paceline.files import write_json
 
-    if stats is not None:
-        write_json(stats, report)
     if as_json:
         print_json(report)
     for line in summary(report):
         note(line)
+    if stats is not None:
+        write_json(stats, report)
 
 
 def _chat(bundle: Path, model: Model, system: str | None, options: dict[str, Any], stats: Path | None) -> None:
