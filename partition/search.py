@@ -147,8 +147,8 @@ def _why_slower(loser: Candidate, chosen: Candidate, plain: Candidate, margin: f
     if loser.draft_length and gain <= 1.0:
         costs = loser.round
         return (
-            f"a loss: {costs.tokens:.2f} tokens in {costs.seconds * 1e3:.3g} ms, "
-            f"plain on {plain.mapping.target} takes {plain.seconds * 1e3:.3g} ms a token"
+            f"a loss: {costs.tokens:.2f} tokens in {costs.seconds * 1e3:.1f} ms, "
+            f"plain on {plain.mapping.target} takes {plain.seconds * 1e3:.1f} ms a token"
         )
     if loser.seconds < chosen.seconds:
         return f"{gain:.3f}x plain decoding is within the margin of {1 + margin:.2f}x"
