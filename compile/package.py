@@ -21,7 +21,7 @@ from paceline.compile.gguf_weights import GgufWeights
 from paceline.compile.safetensors_weights import SafetensorsWeights, open_all
 from paceline.costmodel import ModelSpec
 from paceline.errors import PackageError
-from paceline.files import FileEntry, describe, read_json
+from paceline.files import FileEntry, check_files, read_json
 from paceline.partition import TokenIds
 
 SCHEMA = 1
@@ -62,24 +62,10 @@ def read_package(folder: Path, *, checksums: bool = False) -> Package:
     """
     if not (folder / MANIFEST).is_file():
         raise PackageError(f"{folder} is not a model package: it has no {MANIFEST}; make one with 'paceline import'")
-    package = read_json(folder / MANIFEST, Package, error=PackageError)
-    if package.schema != SCHEMA:
-        raise PackageError(f"{folder} has schema {package.schema}, expected {SCHEMA}; import it again")
-    for name, entry in package.files.items():
-        _check(folder, name, entry, checksums)
+    remedy = "import the model again"
+    package = read_json(folder / MANIFEST, Package, error=PackageError, schema=SCHEMA, remedy=remedy)
+    check_files(folder / MANIFEST, package.files, every_byte=lambda name: checksums, error=PackageError, remedy=remedy)
     return package
-
-
-def _check(folder: Path, name: str, entry: FileEntry, checksums: bool) -> None:
-    path = folder / name
-    if Path(name).name != name:
-        raise PackageError(f"{folder / MANIFEST} names {name!r}, which is not a plain file name; import it again")
-    if not path.is_file():
-        raise PackageError(f"{path} is missing from the package; import it again")
-    if (found := path.stat().st_size) != entry.bytes:
-        raise PackageError(f"{path} has {found} bytes, expected {entry.bytes}: it was cut or changed; import it again")
-    if checksums and describe(path) != entry:
-        raise PackageError(f"{path} was changed: its checksum is not the one in {MANIFEST}; import it again")
 
 
 def open_weights(folder: Path, package: Package) -> Weights:

@@ -16,7 +16,7 @@ import msgspec
 
 from paceline.costmodel import ModelSpec, Role
 from paceline.errors import BundleError
-from paceline.files import FileEntry, describe, read_json
+from paceline.files import FileEntry, check_files, read_json
 from paceline.targets import Soc
 
 SCHEMA = 1
@@ -107,18 +107,11 @@ def read_bundle(folder: Path, *, checksums: bool = False) -> Bundle:
         if name not in bundle.files:
             raise BundleError(f"{folder / MANIFEST} uses {name!r} without a checksum for it; compile it again")
     weights = {model.weights for model in bundle.models}
-    for name, entry in bundle.files.items():
-        _check(folder, name, entry, checksums or name not in weights)
+    check_files(
+        folder / MANIFEST,
+        bundle.files,
+        every_byte=lambda name: checksums or name not in weights,
+        error=BundleError,
+        remedy="compile the bundle again or copy it anew",
+    )
     return bundle
-
-
-def _check(folder: Path, name: str, entry: FileEntry, checksums: bool) -> None:
-    path = folder / name
-    if Path(name).name != name:
-        raise BundleError(f"{folder / MANIFEST} names {name!r}, which is not a plain file name")
-    if not path.is_file():
-        raise BundleError(f"{path} is missing from the bundle; compile it again or copy it anew")
-    if (found := path.stat().st_size) != entry.bytes:
-        raise BundleError(f"{path} has {found} bytes, expected {entry.bytes}: it was cut or changed; compile it again")
-    if checksums and describe(path) != entry:
-        raise BundleError(f"{path} was changed: its checksum is not the one in {MANIFEST}; compile it again")

@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -34,6 +34,30 @@ def describe(path: Path) -> FileEntry:
         while block := file.read(_BLOCK):
             digest.update(block)
     return FileEntry(bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def check_files(
+    manifest: Path,
+    files: Mapping[str, FileEntry],
+    *,
+    every_byte: Callable[[str], bool],
+    error: Callable[[str], PacelineError],
+    remedy: str,
+) -> None:
+    """Check the files that a manifest lists beside itself: presence and size, and the checksum where ``every_byte``.
+
+    ``error`` builds what is raised of the first file that does not fit; ``remedy`` says what to do about it.
+    """
+    for name, entry in files.items():
+        if Path(name).name != name:
+            raise error(f"{manifest} names {name!r}, which is not a plain file name; {remedy}")
+        path = manifest.parent / name
+        if not path.is_file():
+            raise error(f"{path} is missing; {remedy}")
+        if (found := path.stat().st_size) != entry.bytes:
+            raise error(f"{path} has {found} bytes, expected {entry.bytes}: it was cut or changed; {remedy}")
+        if every_byte(name) and describe(path) != entry:
+            raise error(f"{path} was changed: its checksum is not the one in {manifest.name}; {remedy}")
 
 
 @contextmanager
@@ -81,7 +105,13 @@ def _exchange(scratch: Path, path: Path) -> None:
         return
     old = scratch.with_name(scratch.name + "-old")
     path.rename(old)
-    scratch.rename(path)
+    try:
+        scratch.rename(path)
+    except BaseException:
+        # Ctrl-C can come between the two; what was there must not be left under a name that nobody knows.
+        if not path.exists():
+            old.rename(path)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

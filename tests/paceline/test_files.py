@@ -46,6 +46,26 @@ def test_replacing_keeps_the_old_folder_until_the_new_one_is_whole(tmp_path: Pat
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_an_interrupt_between_the_two_renames_brings_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("1")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if target == out and not (self / "old").exists():
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), new_folder(out, replace=True) as scratch:
+        (scratch / "new").write_text("2")
+    assert [p.name for p in out.iterdir()] == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_taken_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="exists already"), new_folder(tmp_path):

@@ -102,7 +102,7 @@ def test_no_bundle_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(CONTENT))
 def test_a_missing_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    refused(folder, f"{name} is missing from the bundle")
+    refused(folder, f"{name} is missing; compile the bundle again")
 
 
 @pytest.mark.parametrize("name", sorted(CONTENT))
