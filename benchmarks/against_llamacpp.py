@@ -98,6 +98,7 @@ def speculative_peer(options: argparse.Namespace, texts: dict[tuple[int, ...], s
             prompt.flush()
             command = [
                 *(str(PEER_SPECULATIVE), "-m", str(options.gguf), "-md", str(options.drafter_gguf)),
+                *("--spec-type", "draft-simple", "-td", str(options.threads)),
                 *("-f", prompt.name, "-n", str(options.tokens), "--spec-draft-n-max", str(options.peer_draft_length)),
                 *("-t", str(options.threads), "-c", "1024", "--temp", "0", "--ignore-eos"),
             ]
