@@ -29,10 +29,11 @@ TOKENS = np.random.default_rng(1).integers(0, 300, 48).astype(np.int32)
 F32_BOUND = 1e-4  # the issue's
 F16_BOUND = 1e-4  # the same arithmetic, against transformers with weights rounded to half precision
 # Compiled int8 against the same scheme in torch: sums are exact, but an activation within an f32 rounding of a half
-# step may round the other way, which moves its logits by one step of one activation.
+# step may round the other way, which moves the logits of that row by one step of one activation. Seen: 4e-7 and, in
+# one row of 48 of llama, 2e-3. Which rows flip depends on the CPU, hence the room.
 INT8_BOUND = 2e-2
-# int8 against f32 transformers: the error of the scheme itself on random weights, which have no structure to help
-INT8_QUALITY = 0.15
+# int8 against f32 transformers: the error of the scheme itself on random weights. Seen: 0.04 to 0.06.
+INT8_QUALITY = 0.1
 
 Runner = Callable[..., NDArray[np.float32]]
 SOC = load_soc("x86-swiftshader")
