@@ -31,7 +31,11 @@ from paceline.targets import ProcessingUnit, Soc
 
 WIDTHS = (1, 2, 4, 8, 16, 64)
 Progress = Callable[[str, int, int], None]
-_ARCHIVED_BY = ("archive", "parameters", "precision")
+# what decodes, joins and rounds weights: mended, it makes another archive of the same package
+_ARCHIVED_BY = (
+    *("archive", "parameters", "precision", "rope", "family", "gemma3", "llama", "qwen2", "qwen3"),
+    *("gguf_file", "gguf_weights", "safetensors_file", "safetensors_weights", "package"),
+)
 
 
 @dataclass(frozen=True, slots=True)

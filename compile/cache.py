@@ -1,4 +1,4 @@
-"""Compiled things by what they were made of: ``$PACELINE_CACHE`` or ``~/.cache/paceline/compile``.
+"""Compiled things by what they were made of: ``$PACELINE_CACHE/compile`` or ``~/.cache/paceline/compile``.
 
 <key>.<suffix>         the thing
 <key>.<suffix>.json    its size, checksum and time of change; an entry that no longer fits is made again
@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from paceline.files import FileEntry, describe, write_json, writing
+from paceline.files import FileEntry, cache_folder, describe, write_json, writing
 
 TOOLS = ("paceline", "iree-base-compiler", "torch", "numpy")
 
@@ -81,11 +80,8 @@ class Cache:
 
 
 def default_folder() -> Path:
-    """``$PACELINE_CACHE``, or a folder in the user's cache."""
-    if chosen := os.environ.get("PACELINE_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "paceline" / "compile"
+    """Where compiled things are kept."""
+    return cache_folder("compile")
 
 
 def key(*inputs: object, by: tuple[str, ...] = ()) -> str:

@@ -5,13 +5,13 @@ The archive writes this list and the decoder reads it, so a program and its weig
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paceline.compile.precision import Part, Precision
+from paceline.compile.rope import llama3_factors
 from paceline.costmodel import ModelSpec, Rope
 
 LANES = 16  # columns of the matrices of ones, one a kv head: the narrowest that every matmul kernel takes
@@ -125,8 +125,4 @@ def _frequencies(rope: Rope, head_size: int) -> NDArray[np.float64]:
         return plain
     if rope.scaling == "linear":
         return plain / rope.factor
-    # llama3: waves longer than original_context / low are stretched, those shorter than original_context / high kept,
-    # in between it blends
-    turns = rope.original_context * plain / (2 * math.pi)
-    keep = np.clip((turns - rope.low) / (rope.high - rope.low), 0.0, 1.0)
-    return keep * plain + (1 - keep) * plain / rope.factor
+    return plain / llama3_factors(rope, head_size)

@@ -181,8 +181,8 @@ def _unpacked(words: Tensor) -> Tensor:
     """i32 [rows, columns] of the bytes in ``words`` [rows, columns / 4].
 
     Each byte goes to the top of its word and comes back with its sign. Going up is a multiplication: torch-mlir lowers
-    no shift to the left, and shifts to the right by a tensor only. Byte by byte, because IREE then does it once when it
-    loads the program; in one broadcast it would do it at every call.
+    no shift to the left, and shifts to the right by a tensor only. Every pass does it again: kept, the weights would
+    take four bytes each.
     """
     import torch
 

@@ -59,11 +59,16 @@ def rope_from_gguf(settings: Settings) -> Rope:
     return Rope(theta=theta, scaling="linear", factor=factor)
 
 
-def llama3_factors(rope: Rope, head_size: int) -> NDArray[np.float32]:
-    """What ``llama3`` scaling divides each of the ``head_size // 2`` frequencies by."""
+def llama3_factors(rope: Rope, head_size: int) -> NDArray[np.float64]:
+    """What ``llama3`` scaling divides each of the ``head_size // 2`` frequencies by.
+
+    Waves longer than original_context / low are stretched by the factor, those shorter than original_context / high
+    kept; in between it blends.
+    """
     wavelengths = 2 * np.pi * rope.theta ** (np.arange(0, head_size, 2) / head_size)
     smooth = (rope.original_context / wavelengths - rope.low) / (rope.high - rope.low)
-    return (1 / (np.clip(smooth, 0, 1) * (1 - 1 / rope.factor) + 1 / rope.factor)).astype(np.float32)
+    divisors: NDArray[np.float64] = 1 / (np.clip(smooth, 0, 1) * (1 - 1 / rope.factor) + 1 / rope.factor)
+    return divisors
 
 
 def llama3_from_factors(rope: Rope, factors: NDArray[np.float32], where: str) -> Rope:

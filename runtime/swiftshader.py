@@ -16,7 +16,7 @@ from typing import IO
 
 from paceline.console import Report, quiet
 from paceline.errors import DeviceUnavailable, OutputError
-from paceline.files import new_folder, writing
+from paceline.files import cache_folder, new_folder, writing
 
 PACKAGE = "chromium-common"
 ICD = "vk_swiftshader_icd.json"
@@ -28,17 +28,9 @@ _FULL = ("No space left", "enough free space")
 _UNKNOWN = ("Unable to locate package", "no installation candidate", "Can't find a source")
 
 
-def cache_folder() -> Path:
-    """``$PACELINE_CACHE``, or ``paceline`` in the user's cache."""
-    if chosen := os.environ.get("PACELINE_CACHE"):
-        return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "paceline"
-
-
 def folder() -> Path:
     """Where SwiftShader lies once it is installed."""
-    return cache_folder() / "swiftshader"
+    return cache_folder("swiftshader")
 
 
 def install(report: Report = quiet) -> Path:

@@ -60,6 +60,14 @@ def check_files(
             raise error(f"{path} was changed: its checksum is not the one in {manifest.name}; {remedy}")
 
 
+def cache_folder(name: str = "") -> Path:
+    """Where things that can be made again are kept: ``$PACELINE_CACHE/name``, or the same in the user's cache."""
+    if chosen := os.environ.get("PACELINE_CACHE"):
+        return Path(chosen) / name
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "paceline" / name
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals about ``path`` into one sentence.

@@ -78,7 +78,7 @@ class Health:
 
 def examine() -> Health:
     """Look at this machine; takes a moment for each Vulkan driver, because every one is asked for its device."""
-    from paceline.runtime.swiftshader import cache_folder
+    from paceline.files import cache_folder
     from paceline.targets.host import count_cores, detect_cpu, memory_bytes
 
     cpu, cache = detect_cpu(), cache_folder()

@@ -73,7 +73,7 @@ def test_keys_follow_their_inputs() -> None:
 
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PACELINE_CACHE", str(tmp_path / "here"))
-    assert default_folder() == tmp_path / "here"
+    assert default_folder() == tmp_path / "here" / "compile"
     monkeypatch.delenv("PACELINE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "paceline" / "compile"

@@ -40,8 +40,8 @@ def page(
 ) -> None:
     """Compile a target, and a drafter if there is one, for every processing unit of a SoC.
 
-    What did not change since an earlier call is taken from the cache ($PACELINE_CACHE, ~/.cache/paceline/compile). A
-    unit that cannot run a model is reported and left out; the rest is kept.
+    What did not change since an earlier call is taken from the cache (~/.cache/paceline/compile, or
+    $PACELINE_CACHE/compile). A unit that cannot run a model is reported and left out; the rest is kept.
     """
     from paceline.compile import build
     from paceline.runtime.vulkan_driver import select_driver
