@@ -231,8 +231,8 @@ def torch_decoder() -> Callable[..., Any]:
             for parts in stored_blocks(parameter, weights, precision):
                 for name, values in parts.items():
                     stored.setdefault(name, []).append(values)
-        for name, values in stored.items():
-            joined = torch.from_numpy(np.concatenate(values).copy())
+        for name, blocks in stored.items():
+            joined = torch.from_numpy(np.concatenate(blocks).copy())
             own = model.get_parameter(name)
             own.data.copy_(joined.view(own.dtype) if own.dtype == torch.int32 else joined)
 

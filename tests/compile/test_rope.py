@@ -35,7 +35,7 @@ def test_divisors_are_those_of_transformers(rope: Rope, head_size: int) -> None:
 
 @pytest.mark.parametrize(("rope", "head_size"), [(LLAMA_31, 128), (LLAMA_32, 64), (OTHER, 64)])
 def test_settings_come_back_from_the_divisors(rope: Rope, head_size: int) -> None:
-    factors = llama3_factors(rope, head_size)
+    factors = llama3_factors(rope, head_size).astype(np.float32)
     assert llama3_from_factors(Rope(theta=rope.theta), factors, "x.gguf") == rope
 
 
