@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from paceline.runtime.compare import Outcome
     from paceline.runtime.prompts import Prompt
 
-EPILOG = """$ paceline bench bundles/smollm2-135m --prompts prompts.jsonl --category coding --draft-lengths 2,4
+EPILOG = """$ paceline bench bundles/smollm2 --prompts prompts.jsonl --category coding --draft-lengths 2,4
 """
 
 

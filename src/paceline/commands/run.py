@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from paceline.commands.run_report import RunReport
     from paceline.runtime import Generation, Message, Model
 
-EPILOG = """$ paceline run bundles/smollm2-135m "Why is the sky blue?" --max-tokens 64
+EPILOG = """$ paceline run bundles/smollm2 "Why is the sky blue?" --max-tokens 64
 """
 
 
