@@ -24,7 +24,7 @@ from paceline.compile.precision import precision_named, precision_on, refusal
 from paceline.compile.tools import Children
 from paceline.costmodel import Role
 from paceline.errors import CompileFailed, UsageError
-from paceline.files import describe, new_folder, write_json
+from paceline.files import describe, new_folder, write_json, writing
 from paceline.partition import Bundle, BundledModel, Failure
 from paceline.partition.bundle import MANIFEST
 from paceline.targets import ProcessingUnit, Soc
@@ -83,7 +83,11 @@ def build(
         widths=widths,
         models=tuple((model.role, model.package.spec.name, model.precision) for model in models),
     )
-    with new_folder(output, replace=check_output(output, request, replace=replace)) as folder:
+    replace = check_output(output, request, replace=replace)
+    if dump is not None:
+        with writing(dump):
+            dump.mkdir(parents=True, exist_ok=True)
+    with new_folder(output, replace=replace) as folder:
         work = _Work(Pipeline(Cache(default_folder()), Children(), dump), context, widths, progress)
         made = work.run(models, chosen, jobs or os.cpu_count() or 1)
         bundle = _assemble(folder, soc, models, made, context, widths)

@@ -115,13 +115,15 @@ def install_swiftshader(report: Report = quiet) -> Driver:
 
 
 def _icd_files() -> Iterator[Path]:
-    data = os.environ.get("XDG_DATA_HOME")
-    user = Path(data) if data else Path.home() / ".local" / "share"
-    for folder in (*map(Path, _SYSTEM_FOLDERS), user / "vulkan" / "icd.d"):
-        yield from sorted(folder.glob("*.json"))
+    # As the Vulkan loader does, which asks nobody but the environment for the user's home.
+    user = os.environ.get("XDG_DATA_HOME") or f"{os.environ.get('HOME', '')}/.local/share"
+    for folder in (*map(Path, _SYSTEM_FOLDERS), Path(user) / "vulkan" / "icd.d"):
+        # A folder that is closed to this user holds no driver for them.
+        if os.access(folder, os.R_OK | os.X_OK):
+            yield from sorted(folder.glob("*.json"))
     for folder in (swiftshader.folder(), *map(Path, _BROWSER_FOLDERS)):
-        if (folder / swiftshader.ICD).is_file():
-            yield folder / swiftshader.ICD
+        if os.access(icd := folder / swiftshader.ICD, os.R_OK):
+            yield icd
 
 
 def _describe(icd: Path, *, chosen: bool = False) -> Driver:
@@ -133,7 +135,7 @@ def _describe(icd: Path, *, chosen: bool = False) -> Driver:
     driver = Driver(name=name, icd=icd, loader=loader, software=swift or slow, chosen=chosen)
     if loader is None and not _system_has_loader():
         fallback = swiftshader.folder()
-        driver = replace(driver, loader=fallback if (fallback / LOADER).is_file() else None)
+        driver = replace(driver, loader=fallback if os.access(fallback / LOADER, os.R_OK) else None)
     return replace(driver, problem=_problem(driver, slow=slow))
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from paceline.errors import OutputError, PacelineError
+from paceline.errors import OutputError, PacelineError, UsageError
 
 T = TypeVar("T")
 _BLOCK = 1 << 20
@@ -61,11 +61,22 @@ def check_files(
 
 
 def cache_folder(name: str = "") -> Path:
-    """Where things that can be made again are kept: ``$PACELINE_CACHE/name``, or the same in the user's cache."""
+    """Where things that can be made again are kept: ``$PACELINE_CACHE/name``, or the same in the user's cache.
+
+    Raises:
+        UsageError: this user has no home, and PACELINE_CACHE is not set.
+    """
     if chosen := os.environ.get("PACELINE_CACHE"):
         return Path(chosen) / name
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "paceline" / name
+    return (Path(base) if base else _home() / ".cache") / "paceline" / name
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError("this user has no home folder; set PACELINE_CACHE to a folder that may be written") from None
 
 
 @contextmanager

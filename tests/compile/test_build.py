@@ -90,6 +90,15 @@ def test_nothing_changed_nothing_compiled(
 
 
 @pytest.mark.cpu
+def test_a_dump_that_cannot_be_written_is_refused_before_any_work(
+    tmp_path: Path, tiny_package: Callable[..., Path]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="file: File exists"):
+        build(soc=SOC, target=tiny_package("llama"), output=tmp_path / "b", dump=tmp_path / "file", **SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_dump_holds_the_ir_of_each_phase(tmp_path: Path, tiny_package: Callable[..., Path]) -> None:
     build(soc=SOC, target=tiny_package("llama"), output=tmp_path / "b", dump=tmp_path / "dump", **SMALL)
     files = sorted(path.name for path in (tmp_path / "dump").iterdir())

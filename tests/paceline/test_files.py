@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from paceline.errors import BundleError, OutputError
-from paceline.files import FileEntry, describe, new_folder, read_json, write_bytes, write_json, writing
+from paceline.errors import BundleError, OutputError, UsageError
+from paceline.files import FileEntry, cache_folder, describe, new_folder, read_json, write_bytes, write_json, writing
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +89,19 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_cache_needs_a_home_or_to_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("PACELINE_CACHE", raising=False)
+    with pytest.raises(UsageError, match="no home folder; set PACELINE_CACHE"):
+        cache_folder("x")
+    monkeypatch.setenv("PACELINE_CACHE", str(tmp_path))
+    assert cache_folder("x") == tmp_path / "x"
 
 
 def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path) -> None:

@@ -147,6 +147,19 @@ def test_swiftshader_of_a_browser_and_of_the_user_are_found(machine: Machine, tm
     assert all(driver.software and not driver.problem for driver in find_drivers())
 
 
+def test_a_folder_that_is_closed_to_this_user_is_passed_over(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "data" / "vulkan" / "icd.d"
+    closed.mkdir(parents=True)
+    (closed / "mine.json").write_text("{}")
+    assert len(find_drivers()) == 1
+    # Permissions do not bind the administrator, as whom tests may run.
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed and access(path, mode))
+    assert find_drivers() == ()
+
+
 def test_the_same_driver_through_a_link_counts_once(machine: Machine) -> None:
     icd = machine.installed_swiftshader()
     machine.system.mkdir()
