@@ -46,7 +46,7 @@ class IreeDevice:
         path = folder / model.programs[self.unit.name]
         try:
             return IreeProgram(self.hal, path, folder / model.weights, bundle, model)
-        except (ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BundleError(f"{path} cannot be loaded on {self.description}: {reason}; compile it again") from error
 
@@ -162,7 +162,8 @@ def _load_modules(hal: Any, path: Path, weights: Path, held: _Held) -> Any:
     index = rt.ParameterIndex()
     index.load(str(weights), mmap=True)
     parameters = rt.create_io_parameters_module(_instance(), index.create_provider(scope="model"))
-    module = rt.VmModule.mmap(_instance(), str(path))
+    # Read, not mapped: IREE maps a program for writing, and a bundle may be read-only.
+    module = rt.VmModule.copy_buffer(_instance(), path.read_bytes())
     modules = [_binding.create_hal_module(_instance(), hal), parameters, module]
     held.context += [rt.VmContext(_instance(), modules=modules), modules]
     return module

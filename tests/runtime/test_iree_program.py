@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from paceline.errors import BundleError
 from paceline.partition import read_bundle
 from paceline.runtime import Program, load_program, open_device
 from paceline.runtime.iree_program import IreeDevice
@@ -58,6 +63,28 @@ def test_equal_cores_share_a_device(tiny_bundle: Path) -> None:
     assert isinstance(second, IreeDevice)
     assert first.hal is second.hal
     assert first.unit == other.unit
+
+
+def test_a_bundle_is_only_read(tiny_bundle: Path) -> None:
+    code = (
+        "import sys, paceline; opened = []\n"
+        "sys.addaudithook(lambda event, args: event == 'open' and opened.append((str(args[0]), args[1])))\n"
+        "paceline.load(sys.argv[1]).generate('a', max_new_tokens=2).finish()\n"
+        "print({mode for name, mode in opened if name.startswith(sys.argv[1]) and mode})"
+    )
+    said = subprocess.run([sys.executable, "-c", code, str(tiny_bundle)], capture_output=True, text=True, check=True)
+    assert set(ast.literal_eval(said.stdout)) <= {"r", "rb"}
+
+
+def test_a_damaged_archive_is_a_sentence(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    archive = folder / read_bundle(folder).target.weights
+    whole = archive.read_bytes()
+    for at in (0, 8, 64, 200):
+        archive.write_bytes(whole[:at] + bytes(byte ^ 0xFF for byte in whole[at : at + 16]) + whole[at + 16 :])
+        with pytest.raises(BundleError, match="cannot be loaded"):
+            program(folder)
 
 
 def test_closing_twice(tiny_bundle: Path) -> None:
