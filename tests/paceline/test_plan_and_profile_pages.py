@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,17 @@ def test_profile_then_plan(run: Run, folder: Path) -> None:
     plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
     assert plan.mapping.target == "cpu"
     assert f"target on gpu: {GPU_REASON}" in [entry.reason for entry in plan.rejected]
+
+
+def test_a_bundle_that_cannot_hold_its_profile_is_not_measured(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Permissions do not bind the administrator, as whom tests may run.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    monkeypatch.setattr(profile, "measure", None)
+    result = profiled(run, folder)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: cannot write into")
 
 
 def test_json_is_one_document(run: Run, folder: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from paceline import console
+from paceline.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +52,13 @@ def page(
     from paceline.runtime.profile import measure, save
     from paceline.runtime.prompts import BUILT_IN, read_prompts
 
+    compiled = read_bundle(bundle, checksums=True)
+    if not os.access(bundle, os.W_OK):
+        raise OutputError(f"cannot write into {bundle}, where the profile belongs; copy the bundle to a place of yours")
     with console.progress() as report:
         measured = measure(
             bundle,
-            read_bundle(bundle, checksums=True),
+            compiled,
             repeats=repeats,
             budget=budget,
             units=units or (),
