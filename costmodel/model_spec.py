@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 SCHEMA = 1
+Positive = Annotated[int, msgspec.Meta(gt=0)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Rope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,20 +17,20 @@ class Rope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ``low``, ``high`` and ``original_context`` belong to the ``llama3`` scaling of Llama 3.1 and 3.2.
     """
 
-    theta: float
+    theta: PositiveFloat
     scaling: Literal["none", "linear", "llama3"] = "none"
-    factor: float = 1.0
+    factor: PositiveFloat = 1.0
     low: float = 1.0
     high: float = 4.0
-    original_context: int = 8192
+    original_context: Positive = 8192
 
 
 class Experts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Mixture of experts: how many, how many work on one token, and the width of each."""
 
-    count: int
-    active: int
-    ffn: int
+    count: Positive
+    active: Positive
+    ffn: Positive
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,15 +55,15 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     schema: int = SCHEMA
     name: str
     family: str
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    ffn: int
-    vocabulary: int
-    context: int
-    norm_epsilon: float
+    layers: Positive
+    hidden: Positive
+    heads: Positive
+    kv_heads: Positive
+    head_size: Positive
+    ffn: Positive
+    vocabulary: Positive
+    context: Positive
+    norm_epsilon: PositiveFloat
     rope: Rope
     local_rope: Rope | None = None
     sliding_window: int = 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from paceline.costmodel.model_spec import Positive, PositiveFloat
 from paceline.errors import ProfileError
 from paceline.files import read_json
 
@@ -50,9 +51,9 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     role: Role
     precision: str
     unit: str
-    cores: int
-    width: int
-    seconds: float
+    cores: Positive
+    width: Positive
+    seconds: PositiveFloat
     spread: float
     repeats: int
 
@@ -69,7 +70,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     machine: Machine
     context: int
     measurements: tuple[Measurement, ...]
-    host_seconds: float
+    host_seconds: Annotated[float, msgspec.Meta(ge=0)]
 
     def seconds(self, role: Role, unit: str, width: int, *, cores: int | None = None) -> float | None:
         """Median seconds of a pass of ``width`` tokens; None where no program that wide was measured there.

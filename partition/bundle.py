@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from paceline.costmodel import ModelSpec, Role
+from paceline.costmodel.model_spec import Positive
 from paceline.errors import BundleError
 from paceline.files import FileEntry, check_files, read_json
 from paceline.targets import Soc
 
 SCHEMA = 1
+TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 MANIFEST = "bundle.json"
 
 
@@ -52,9 +55,9 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class TokenIds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Special ids of the tokenizer: which token starts a text (if any), and which ones end it, the usual one first."""
 
-    bos: int | None = None
+    bos: TokenId | None = None
     add_bos: bool = False
-    eos: tuple[int, ...] = ()
+    eos: tuple[TokenId, ...] = ()
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,8 +70,8 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     schema: int = SCHEMA
     name: str
     soc: Soc
-    context: int
-    widths: tuple[int, ...]
+    context: Positive
+    widths: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)]
     models: tuple[BundledModel, ...]
     tokens: TokenIds
     versions: dict[str, str]

@@ -163,3 +163,20 @@ def test_a_cut_manifest(folder: Path, keep: int) -> None:
     path = folder / "bundle.json"
     path.write_bytes(path.read_bytes()[:keep])
     refused(folder, r"bundle\.json is not a valid Bundle")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"context": 0},
+        {"widths": []},
+        {"widths": [0, 1]},
+        {"tokens": {"eos": [-1]}},
+        {"tokens": {"bos": 2**40}},
+        {"models": [{**TARGET, "spec": {**SPEC, "kv_heads": 0}}]},
+        {"models": [{**TARGET, "spec": {**SPEC, "layers": -3}}]},
+    ],
+)
+def test_numbers_that_mean_nothing(folder: Path, changes: dict[str, Any]) -> None:
+    manifest(folder, **changes)
+    refused(folder, "bundle.json is not a valid Bundle")
