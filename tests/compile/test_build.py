@@ -242,10 +242,10 @@ def test_an_interrupt_ends_the_compilers_and_leaves_no_bundle(
         env={"PACELINE_CACHE": str(tmp_path / "cache"), "PATH": "/usr/bin:/bin"},
         stderr=subprocess.DEVNULL,
     )
-    while not list((tmp_path / "cache").glob("*.capture.json")):
+    while not list((tmp_path / "cache" / "compile").glob("*.capture.json")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
     assert list(folder.iterdir()) == []
-    assert not list((tmp_path / "cache").glob("*.vmfb"))
+    assert not list((tmp_path / "cache" / "compile").glob("*.vmfb"))
