@@ -65,7 +65,7 @@ def build(
 ) -> Bundle:
     """Compile a target and, where given, a drafter for the units of a SoC into a bundle at ``output``.
 
-    ``context`` is 1024 tokens unless said, or as many as the models were trained for. A bundle of the same request is
+    ``context`` is 512 tokens unless said, or as many as the models were trained for. A bundle of the same request is
     built again in place; ``replace`` allows to replace another one. A program that cannot be made becomes a
     ``Failure`` of the bundle. ``progress(what, done, total)`` counts finished pieces of work.
 

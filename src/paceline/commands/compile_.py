@@ -29,7 +29,7 @@ def page(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The new folder.")],
     drafter: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " int8 unless said.")] = "",
     context: Annotated[
-        int | None, typer.Option(metavar="N", help="Tokens of prompt and answer together; default 1024 or the model's.")
+        int | None, typer.Option(metavar="N", help="Tokens of prompt and answer together; default 512 or the model's.")
     ] = None,
     widths: Annotated[str, typer.Option(help="Tokens per call that programs are made for.")] = "1,2,4,8,16,64",
     unit: Annotated[list[str] | None, typer.Option(help="Only this unit (cpu, gpu); may be repeated.")] = None,
