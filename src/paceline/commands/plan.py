@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 EPILOG = """\
 Example:
   $ paceline plan bundles/smollm2
-  bundles/smollm2 on x86-swiftshader: target=cpu, no speculation; cores: 2 of cpu
-  predicted (profile): 38.0 tokens/s, 26.30 ms a token
+  bundles/smollm2 on x86-swiftshader: target=cpu,drafter=cpu, drafting 3 ahead; cores: 2 of cpu
+  predicted (profile): 79.5 tokens/s, 12.58 ms a token
+  a round brings 3.41 tokens in 42.84 ms: draft 23.80, verify 18.30, host 0.75
   ...
 """
 _COLUMNS = ("target", "drafter", "ahead", "ms/token", "x plain", "reason")
