@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from paceline.compile.parameters import declared, parameters
 from paceline.compile.precision import Precision, Rows, settled
-from paceline.costmodel import ModelSpec
+from paceline.costmodel import ModelSpec, cache_rows
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "i8": torch.int8, "i32": torch.int32}
 _MASKED = -1e30  # finite: a row of infinities would make NaN
@@ -28,9 +28,9 @@ _GELU = math.sqrt(2 / math.pi)
 class Span:
     """The tokens of one call: where they lie, what they may see, how they turn.
 
-    ``here`` [n] are their positions. ``source`` [context] says which of them belongs at a position of the cache, where
-    ``fresh`` [1, context, 1] is true; for a FEW of them ``rows`` says it apart, true where that one belongs.
-    ``masks`` [n, context] and ``turns`` (cosine and sine, [n, 1, head_size] each) are those of full layers and of
+    ``here`` [n] are their positions. ``source`` [capacity] says which of them belongs at a position of the cache, where
+    ``fresh`` [1, capacity, 1] is true; for a FEW of them ``rows`` says it apart, true where that one belongs.
+    ``masks`` [n, capacity] and ``turns`` (cosine and sine, [n, 1, head_size] each) are those of full layers and of
     sliding ones.
     """
 
@@ -43,40 +43,41 @@ class Span:
 
 
 class Decoder(nn.Module):
-    """A forward pass over n tokens at ``position``.
+    """A forward pass over n tokens at a position, with caches of cache_rows(context) tokens (``capacity``).
 
-    tokens [n] i32, position [] i32, caches f32 [layers, kv_heads, context, head_size], both written in place
+    tokens [n] i32, span [2] i32, caches f32 [layers, kv_heads, capacity, head_size], both written in place
     -> ids [n] i32 (the first largest logit of each row), logits [n, vocabulary] f32.
+    span is the position of the first token, and the first row whose results the caller wants: here all are computed.
     """
 
     def __init__(self, spec: ModelSpec, precision: Precision, context: int) -> None:
         super().__init__()
-        self.spec, self.precision, self.context = spec, precision, context
+        self.spec, self.precision, self.capacity = spec, precision, cache_rows(context)
         for parameter in parameters(spec, context):
             for name, part in declared(parameter, precision).items():
                 _place(self, name, torch.empty(part.shape, dtype=DTYPES[part.dtype]))
 
-    def forward(self, tokens: Tensor, position: Tensor, k_cache: Tensor, v_cache: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, span: Tensor, k_cache: Tensor, v_cache: Tensor) -> tuple[Tensor, Tensor]:
         # i32 at the border, i64 inside: demoting i64 for Vulkan would read an i64 input as if it were i32
-        span = self._span(tokens.shape[0], position.long())
+        placed = self._span(tokens.shape[0], span[0].long())
         x = settled(self.precision.rows(tokens.long(), self._parts("embedding")) * self.spec.embedding_scale)
         new_k, new_v = [], []
         for i in range(self.spec.layers):
             attended, k, v = self._attention(
-                i, self._norm(f"layers.{i}.attention_norm", x), span, k_cache[i], v_cache[i]
+                i, self._norm(f"layers.{i}.attention_norm", x), placed, k_cache[i], v_cache[i]
             )
             x = x + self._post_norm(f"layers.{i}.attention_post_norm", attended)
             fed = self._feed_forward(f"layers.{i}", self._norm(f"layers.{i}.ffn_norm", x))
             x = x + self._post_norm(f"layers.{i}.ffn_post_norm", fed)
             new_k.append(k)
             new_v.append(v)
-        k_cache.index_copy_(2, span.here, torch.stack(new_k))  # one write at the end: writes per layer do not compile
-        v_cache.index_copy_(2, span.here, torch.stack(new_v))
+        k_cache.index_copy_(2, placed.here, torch.stack(new_k))  # one write at the end: writes per layer do not compile
+        v_cache.index_copy_(2, placed.here, torch.stack(new_v))
         logits = self._linear("embedding" if self.spec.tied else "head", self._norm("norm", x))
         return _first_largest(logits, self.get_parameter("indices")), logits
 
     def _span(self, n: int, position: Tensor) -> Span:
-        everywhere = torch.arange(self.context)
+        everywhere = torch.arange(self.capacity)
         here = position + torch.arange(n)
         fresh = (everywhere >= position) & (everywhere < position + n)
         past = everywhere[None, :] <= here[:, None]
@@ -106,16 +107,16 @@ class Decoder(nn.Module):
         k_all, v_all = self._laid_over(k, k_cache, span), self._laid_over(v, v_cache, span)
         group = spec.heads // spec.kv_heads
         q = q.reshape(spec.kv_heads, group * n, spec.head_size)
-        scores = (q @ k_all.transpose(1, 2)).view(spec.kv_heads, group, n, self.context) + span.masks[sliding]
-        weights = torch.exp(scores - scores.amax(-1, keepdim=True)).view(spec.kv_heads, group * n, self.context)
+        scores = (q @ k_all.transpose(1, 2)).view(spec.kv_heads, group, n, self.capacity) + span.masks[sliding]
+        weights = torch.exp(scores - scores.amax(-1, keepdim=True)).view(spec.kv_heads, group * n, self.capacity)
         # a sum written as a matmul with ones: IREE miscompiles exp followed by a plain sum at some widths
-        ones = self.get_parameter("ones").view(spec.kv_heads, -1, self.context).transpose(1, 2)
+        ones = self.get_parameter("ones").view(spec.kv_heads, -1, self.capacity).transpose(1, 2)
         mixed = (weights @ v_all) / (weights @ ones)[..., :1]
         rows = mixed.view(spec.heads, n, spec.head_size).permute(1, 0, 2).reshape(n, spec.heads * spec.head_size)
         return self._linear(f"layers.{i}.o", rows), k, v
 
     def _laid_over(self, new: Tensor, cache: Tensor, span: Span) -> Tensor:
-        """The cache [kv_heads, context, head_size] with the new rows [kv_heads, n, head_size] at their positions."""
+        """The cache [kv_heads, capacity, head_size] with the new rows [kv_heads, n, head_size] at their positions."""
         if not span.rows:
             return torch.where(span.fresh, new[:, span.source], cache)
         for row, mine in enumerate(span.rows):

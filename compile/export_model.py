@@ -23,6 +23,7 @@ from torch.export import ExportedProgram
 
 from paceline.compile.capture import Capture
 from paceline.compile.decoder import DTYPES, Decoder
+from paceline.costmodel import cache_rows
 
 SCOPE = "model"  # of the parameters, as programs and archives name it
 _ELEMENT = {dtype: name for name, dtype in DTYPES.items()}
@@ -48,10 +49,10 @@ def trace(capture: Capture, width: int) -> ExportedProgram:
     spec = capture.spec
     with FakeTensorMode():
         model = Decoder(spec, capture.rules(), capture.context).eval()
-        shape = (spec.layers, spec.kv_heads, capture.context, spec.head_size)
+        shape = (spec.layers, spec.kv_heads, cache_rows(capture.context), spec.head_size)
         arguments = (
             torch.zeros(width, dtype=torch.int32),
-            torch.zeros((), dtype=torch.int32),
+            torch.zeros(2, dtype=torch.int32),
             torch.zeros(shape),
             torch.zeros(shape),
         )

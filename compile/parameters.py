@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from paceline.compile.precision import Part, Precision
 from paceline.compile.rope import llama3_factors
-from paceline.costmodel import ModelSpec, Rope
+from paceline.costmodel import ModelSpec, Rope, cache_rows
 
 LANES = 16  # columns of the matrices of ones, one a kv head: the narrowest that every matmul kernel takes
 
@@ -92,9 +92,10 @@ def _layer(spec: ModelSpec, at: str) -> list[Parameter]:
 
 
 def _tables(spec: ModelSpec, context: int) -> list[Table]:
-    shape = (context, spec.head_size)
+    rows = cache_rows(context)
+    shape = (rows, spec.head_size)
     tables = [
-        Table("ones", (LANES * spec.kv_heads, context)),
+        Table("ones", (LANES * spec.kv_heads, rows)),
         Table("indices", (1, spec.vocabulary), counted=True),
     ]
     for name, rope in (("rope", spec.rope), ("local_rope", spec.local_rope)):

@@ -16,7 +16,15 @@ from paceline.costmodel.acceptance import (
     merge,
     read_acceptance,
 )
-from paceline.costmodel.memory import Footprint, cache_bytes, footprint, matrix_bytes, parameters, weights_bytes
+from paceline.costmodel.memory import (
+    Footprint,
+    cache_bytes,
+    cache_rows,
+    footprint,
+    matrix_bytes,
+    parameters,
+    weights_bytes,
+)
 from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
 from paceline.costmodel.profile import Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
@@ -47,6 +55,7 @@ __all__ = [
     "attention",
     "break_even_alpha",
     "cache_bytes",
+    "cache_rows",
     "can_gain",
     "check_alpha",
     "count_rounds",

@@ -8,6 +8,7 @@ from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
 _F32 = 4
+_CACHE_BLOCK = 16  # kernels keep keys in blocks of as many rows
 _INT4_GROUP = 32  # columns that share one f16 scale; the others have one f32 scale a row or none
 _ELEMENT = {"f32": 4.0, "f16": 2.0, "int8": 1.0, "int4": 0.5}
 
@@ -60,9 +61,14 @@ def weights_bytes(spec: ModelSpec, precision: Dtype) -> int:
     return matrices + _norm_elements(spec) * _F32
 
 
+def cache_rows(context: int) -> int:
+    """Rows of a cache that holds ``context`` tokens: whole blocks of ``_CACHE_BLOCK``."""
+    return -(-context // _CACHE_BLOCK) * _CACHE_BLOCK
+
+
 def cache_bytes(spec: ModelSpec, context: int) -> int:
-    """Bytes of the k and v caches [layers, kv_heads, context, head_size] in f32."""
-    return 2 * spec.layers * spec.kv_heads * context * spec.head_size * _F32
+    """Bytes of the k and v caches [layers, kv_heads, cache_rows(context), head_size] in f32."""
+    return 2 * spec.layers * spec.kv_heads * cache_rows(context) * spec.head_size * _F32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from paceline.errors import BundleError
 from paceline.files import FileEntry, check_files, read_json
 from paceline.targets import Soc
 
-SCHEMA = 1
+SCHEMA = 2  # programs take a span of two numbers since 2
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 MANIFEST = "bundle.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,9 +14,10 @@ import numpy as np
 from iree.runtime import _binding
 from numpy.typing import NDArray
 
+from paceline.costmodel import cache_rows
 from paceline.errors import BundleError
 from paceline.partition import Bundle, BundledModel
-from paceline.runtime.program import Step
+from paceline.runtime.program import Step, check_span
 from paceline.targets import ProcessingUnit
 
 _DEFAULT = int(rt.BufferUsage.DEFAULT)
@@ -55,7 +57,7 @@ class _Input:
     """A small i32 tensor in host memory that the device sees; ``array`` writes straight into it."""
 
     def __init__(self, hal: Any, shape: tuple[int, ...]) -> None:
-        size = _INT32.itemsize * max(1, *shape, 1)
+        size = _INT32.itemsize * math.prod(shape)
         self.buffer = hal.allocator.allocate_buffer(
             memory_type=_HOST, allowed_usage=_DEFAULT | _MAPPED, allocation_size=size
         )
@@ -89,11 +91,11 @@ class IreeProgram:
         self.close = weakref.finalize(self, self._held.release)
         module = _load_modules(hal, path, weights, self._held)
         spec = model.spec
-        shape = (spec.layers, spec.kv_heads, bundle.context, spec.head_size)
+        shape = (spec.layers, spec.kv_heads, cache_rows(bundle.context), spec.head_size)
         self._held.semaphore.append(hal.create_semaphore(0))
-        self._position = _Input(hal, ())
+        self._span = _Input(hal, (2,))
         caches = [self._zeros(shape) for _ in ("keys", "values")]
-        self._held.inputs += [self._position, *caches]
+        self._held.inputs += [self._span, *caches]
         for width in self.widths:
             self._held.calls[width] = self._bind(module, width, caches)
 
@@ -102,7 +104,7 @@ class IreeProgram:
         if function is None:
             raise KeyError(f"it exports no step_{width}")
         tokens, arguments = _Input(self._hal, (width,)), rt.VmVariantList(4)
-        for view in (tokens.view, self._position.view, *caches):
+        for view in (tokens.view, self._span.view, *caches):
             arguments.push_ref(view)
         return function, arguments, tokens
 
@@ -119,24 +121,24 @@ class IreeProgram:
             self._copy(source, buffer)
         return rt.HalBufferView(buffer, shape, int(rt.HalElementType.FLOAT_32))
 
-    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         """See ``Program.step``."""
         width = len(tokens)
         function, arguments, inputs = self._held.calls[width]
-        if not 0 <= position <= self.context - width:
-            raise ValueError(f"{width} tokens at position {position} do not fit a context of {self.context}")
+        check_span(self, width, position, first)
         inputs.array[:] = tokens
-        self._position.array[0] = position
+        self._span.array[:] = position, first
         results = rt.VmVariantList(2)
         self._held.context[0].invoke(function, arguments, results)
-        ids = self._read(results, 0, (width,), _INT32)
-        return Step(ids, self._read(results, 1, (width, self.vocabulary), _FLOAT32) if logits else None)
+        ids = self._read(results, 0, (width,), _INT32, first)
+        return Step(ids, self._read(results, 1, (width, self.vocabulary), _FLOAT32, first) if logits else None)
 
-    def _read(self, results: Any, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    def _read(self, results: Any, index: int, shape: tuple[int, ...], dtype: np.dtype[Any], first: int) -> NDArray[Any]:
+        """A copy of the rows from ``first`` on."""
         buffer = results.get_as_object(index, rt.HalBufferView).get_buffer()
         if not _mappable(buffer):
             buffer = self._stage(buffer)
-        return np.array(buffer.map().asarray(shape, dtype))
+        return np.array(buffer.map().asarray(shape, dtype)[first:])
 
     def _stage(self, source: Any) -> Any:
         size = source.byte_length()

@@ -48,11 +48,11 @@ class TimedProgram:
         self.seconds = 0.0
         self._program = program
 
-    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         """See ``Program.step``."""
         start = time.perf_counter()
         try:
-            return self._program.step(tokens, position, logits=logits)
+            return self._program.step(tokens, position, first=first, logits=logits)
         finally:
             self.seconds += time.perf_counter() - start
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.partition import Bundle, BundledModel
-from paceline.runtime.program import Step
+from paceline.runtime.program import Step, check_span
 from paceline.targets import Figure, ProcessingUnit
 
 _NOTHING = Figure(value=1.0, source="null device")
@@ -71,18 +71,21 @@ class NullProgram:
         self._cache = np.zeros(context, np.int32)
         self.closed = False
 
-    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         """See ``Program.step``."""
         width = len(tokens)
-        if width not in self.widths or not 0 <= position <= self.context - width:
-            raise ValueError(f"{width} tokens at position {position} do not fit a context of {self.context}")
+        check_span(self, width, position, first)
+        if width not in self.widths:
+            raise ValueError(f"{width} tokens a pass, expected one of {self.widths}")
         if not 0 <= tokens.min() <= tokens.max() < self.vocabulary:
             # A real program would read whatever lies beyond its embedding.
             raise ValueError(f"tokens {tokens.tolist()} are not all within the vocabulary of {self.vocabulary}")
         if self._seconds:
             time.sleep(self._seconds)
         self._cache[position : position + width] = tokens
-        rows = np.stack([self.logits_after(self._cache[: position + row + 1]) for row in range(width)])
+        rows = np.zeros((width - first, self.vocabulary), np.float32)
+        for row in range(first, width):
+            rows[row - first] = self.logits_after(self._cache[: position + row + 1])
         return Step(rows.argmax(-1).astype(np.int32), rows if logits else None)
 
     def logits_after(self, prefix: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from paceline.runtime.device import Device
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one pass over n tokens gives: the likeliest next token after each, and the logits when asked for."""
+    """What a pass gives for its wanted rows: the likeliest next token after each, and the logits when asked for."""
 
     ids: NDArray[np.int32]
     logits: NDArray[np.float32] | None = None
@@ -35,16 +35,29 @@ class Program(Protocol):
     @property
     def vocabulary(self) -> int: ...
 
-    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         """Run n = one of ``widths`` tokens that stand at ``position`` ...; needs position + n <= context.
 
-        Returns ids [n] and, when asked, logits [n, vocabulary]; both belong to the caller.
+        Returns ids [n - first] and, when asked, logits [n - first, vocabulary] of the rows from ``first`` on; both
+        belong to the caller. With first = n the caches are filled and nothing else need be computed.
         """
         ...
 
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
         ...
+
+
+def check_span(program: Program, width: int, position: int, first: int) -> None:
+    """Refuse a pass that its caller got wrong.
+
+    Raises:
+        ValueError: ``width`` tokens at ``position`` do not fit the context, or ``first`` is not one of 0 ... width.
+    """
+    if not 0 <= position <= program.context - width:
+        raise ValueError(f"{width} tokens at position {position} do not fit a context of {program.context}")
+    if not 0 <= first <= width:
+        raise ValueError(f"rows from {first} on of a pass over {width} tokens, expected 0 to {width}")
 
 
 def load_program(folder: Path, bundle: Bundle, role: Role, device: Device) -> Program:

@@ -66,12 +66,13 @@ class Session:
         while (start := self.position) < len(sequence):
             width = next_width(len(sequence) - start, start, self.program.widths, self.context)
             taken = sequence[start : start + width]
-            # Rows before the last ``rows`` are of no use to the caller, and their logits are large.
-            wanted = max(0, start + len(taken) - (len(sequence) - rows))
-            step = self.program.step(_padded(taken, width), start, logits=logits and wanted > 0)
+            # Only the last ``rows`` are of use to the caller, and a pass that fills the cache can leave out the head.
+            wanted = min(len(taken), max(0, start + len(taken) - (len(sequence) - rows)))
+            first = len(taken) - wanted if wanted else width
+            step = self.program.step(_padded(taken, width), start, first=first, logits=logits and wanted > 0)
             self._tokens += taken
             if wanted:
-                steps.append(_rows(step, max(0, len(taken) - wanted), len(taken)))
+                steps.append(_rows(step, wanted))
         return _joined(steps)
 
 
@@ -81,8 +82,9 @@ def _padded(tokens: Sequence[int], width: int) -> NDArray[np.int32]:
     return padded
 
 
-def _rows(step: Step, start: int, stop: int) -> Step:
-    return Step(step.ids[start:stop], None if step.logits is None else step.logits[start:stop])
+def _rows(step: Step, wanted: int) -> Step:
+    """Without the rows of the padding."""
+    return Step(step.ids[:wanted], None if step.logits is None else step.logits[:wanted])
 
 
 def _joined(steps: list[Step]) -> Step:

@@ -237,9 +237,9 @@ def torch_decoder() -> Callable[..., Any]:
             own.data.copy_(joined.view(own.dtype) if own.dtype == torch.int32 else joined)
 
         def run(tokens: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-            caches = [torch.zeros(spec.layers, spec.kv_heads, context, spec.head_size) for _ in range(2)]
+            caches = [torch.zeros(spec.layers, spec.kv_heads, model.capacity, spec.head_size) for _ in range(2)]
             with torch.no_grad():
-                ids, logits = model(torch.from_numpy(tokens), torch.tensor(0, dtype=torch.int32), *caches)
+                ids, logits = model(torch.from_numpy(tokens), torch.zeros(2, dtype=torch.int32), *caches)
             return ids.numpy(), logits.numpy()
 
         return run

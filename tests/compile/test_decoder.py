@@ -56,7 +56,7 @@ def test_caches_are_written_where_the_call_stands_and_nowhere_else(tiny_package:
     for parameter in model.parameters():
         parameter.data.fill_(0.01)
     caches = [torch.full((1, spec.kv_heads, 16, spec.head_size), 9.0) for _ in range(2)]
-    model(torch.tensor([5, 6], dtype=torch.int32), torch.tensor(3, dtype=torch.int32), *caches)
+    model(torch.tensor([5, 6], dtype=torch.int32), torch.tensor([3, 0], dtype=torch.int32), *caches)
     for cache in caches:
         written = (cache != 9.0).flatten(3).any(-1).all(1)[0]
         assert written.nonzero().flatten().tolist() == [3, 4]

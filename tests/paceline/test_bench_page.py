@@ -74,8 +74,10 @@ def test_one_sentence_for_what_cannot_be(bench: Bench, arguments: tuple[str, ...
 def test_texts_that_differ_fail(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = NullProgram.step
 
-    def wide_is_wrong(self: NullProgram, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
-        step = honest(self, tokens, position, logits=logits)
+    def wide_is_wrong(
+        self: NullProgram, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False
+    ) -> Step:
+        step = honest(self, tokens, position, first=first, logits=logits)
         if len(step.ids) == 4:
             step.ids[:] = 5
         return step

@@ -51,7 +51,7 @@ TARGET = {
 def manifest(folder: Path, **changes: Any) -> None:
     entries = {name: describe(folder / name) for name in CONTENT}
     value = {
-        "schema": 1,
+        "schema": 2,
         "name": "tiny",
         "soc": {"name": "soc", "description": "", "memory": FIGURE, "units": [UNIT]},
         "context": 64,
@@ -147,8 +147,8 @@ def test_one_target_and_at_most_one_drafter(folder: Path, models: list[dict[str,
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({"schema": 2}, "has schema 2, expected 1; compile it again"),
-        ({"schema": 2, "dialect": "new"}, "has schema 2, expected 1; compile it again"),
+        ({"schema": 1}, "has schema 1, expected 2; compile it again"),
+        ({"schema": 3, "dialect": "new"}, "has schema 3, expected 2; compile it again"),
         ({"context": "long"}, r"bundle\.json is not a valid Bundle: .*context"),
         ({"surprise": 1}, r"bundle\.json is not a valid Bundle: .*surprise"),
     ],

@@ -38,8 +38,10 @@ def test_outcomes(null_bundle: Callable[..., Path]) -> None:
 def test_differences_are_found(null_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     honest = NullProgram.step
 
-    def wide_is_wrong(self: NullProgram, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
-        step = honest(self, tokens, position, logits=logits)
+    def wide_is_wrong(
+        self: NullProgram, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False
+    ) -> Step:
+        step = honest(self, tokens, position, first=first, logits=logits)
         if len(tokens) == 4 and self._agreement == 1.0:
             step.ids[:] = 5
         return step

@@ -37,6 +37,18 @@ def test_step(tiny_bundle: Path) -> None:
     assert loaded.step(TEXT[:1], 0).logits is None
 
 
+def test_rows_that_are_not_wanted_are_not_returned(tiny_bundle: Path) -> None:
+    loaded = program(tiny_bundle)
+    whole, part = loaded.step(TEXT, 0, logits=True), loaded.step(TEXT, 0, first=13, logits=True)
+    assert whole.logits is not None
+    assert part.logits is not None
+    np.testing.assert_array_equal(part.ids, whole.ids[13:])
+    np.testing.assert_array_equal(part.logits, whole.logits[13:])
+    assert len(loaded.step(TEXT, 0, first=16).ids) == 0
+    with pytest.raises(ValueError, match="rows from 17 on"):
+        loaded.step(TEXT, 0, first=17)
+
+
 def test_lower_position_forgets_and_two_programs_share_nothing(tiny_bundle: Path) -> None:
     first, second = program(tiny_bundle), program(tiny_bundle, cores=1)
     whole = first.step(TEXT, 0, logits=True)

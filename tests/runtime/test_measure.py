@@ -77,11 +77,11 @@ class SlowProgram(NullProgram):
         super().__init__(widths=(1, 4), context=64)
         self.clock, self.cost, self.log, self.name = clock, cost, log, str(id(self))
 
-    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         self.log.append((self.name, len(tokens), position))
         calls = sum(entry[:2] == (self.name, len(tokens)) for entry in self.log)
         self.clock.now += self.cost(len(tokens), calls)
-        return super().step(tokens, position, logits=logits)
+        return super().step(tokens, position, first=first, logits=logits)
 
 
 def labelled(program: NullProgram, role: Role = "target", name: str = "cpu") -> Loaded:

@@ -29,9 +29,9 @@ class CountingProgram(NullProgram):
         super().__init__(widths=WIDTHS, context=2048, vocabulary=64, agreement=agreement, order=order)
         self.passes: Counter[int] = Counter()
 
-    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         self.passes[len(tokens)] += 1
-        return super().step(tokens, position, logits=logits)
+        return super().step(tokens, position, first=first, logits=logits)
 
     def seconds(self, role: str) -> float:
         return sum(COSTS[role][width] * times for width, times in self.passes.items())

@@ -32,4 +32,19 @@ def test_null_program_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         program.step(np.zeros(4, np.int32), 5)
     with pytest.raises(ValueError, match="do not fit"):
+        program.step(np.zeros(5, np.int32), 4)
+    with pytest.raises(ValueError, match="2 tokens a pass"):
         program.step(np.zeros(2, np.int32), 0)
+    for first in (-1, 5):
+        with pytest.raises(ValueError, match=f"rows from {first} on"):
+            program.step(np.zeros(4, np.int32), 0, first=first)
+
+
+@pytest.mark.parametrize("first", range(5))
+def test_only_the_wanted_rows_are_returned(first: int) -> None:
+    text = np.array([3, 1, 4, 1], np.int32)
+    whole, part = NullProgram().step(text, 0, logits=True), NullProgram().step(text, 0, first=first, logits=True)
+    assert whole.logits is not None
+    assert part.logits is not None
+    np.testing.assert_array_equal(part.ids, whole.ids[first:])
+    np.testing.assert_array_equal(part.logits, whole.logits[first:])

@@ -57,10 +57,12 @@ class CountingProgram(NullProgram):
     def __init__(self) -> None:
         super().__init__(context=CONTEXT)
         self.passes: list[tuple[int, int]] = []
+        self.firsts: list[int] = []
 
-    def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         self.passes.append((position, len(tokens)))
-        return super().step(tokens, position, logits=logits)
+        self.firsts.append(first)
+        return super().step(tokens, position, first=first, logits=logits)
 
 
 def test_only_what_is_new_is_computed() -> None:
@@ -70,6 +72,16 @@ def test_only_what_is_new_is_computed() -> None:
     session.follow([1, 2, 3, 9])
     session.follow([1, 2, 3, 9])
     assert program.passes == [(0, 8), (3, 1), (3, 1)]
+
+
+def test_only_what_is_wanted_is_asked_for() -> None:
+    program = CountingProgram()
+    session = Session(program)
+    session.follow(list(range(20)), rows=0)  # 16 and 4
+    session.follow(list(range(30)), rows=3)  # 10, padded to 16: rows 7, 8, 9 are wanted
+    session.follow([9] * 18, rows=3)  # 16 and 2: the rows lie in both passes
+    assert program.passes == [(0, 16), (16, 4), (20, 16), (0, 16), (16, 2)]
+    assert program.firsts == [16, 4, 7, 15, 0]
 
 
 def test_full_cache_is_filled_by_smaller_passes() -> None:
@@ -96,8 +108,8 @@ def test_a_failed_pass_leaves_a_usable_session() -> None:
     class Failing(NullProgram):
         broken = True
 
-        def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
-            step = super().step(tokens, position, logits=logits)
+        def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
+            step = super().step(tokens, position, first=first, logits=logits)
             if self.broken and position:
                 raise KeyboardInterrupt
             return step

@@ -101,11 +101,11 @@ def test_interrupt_in_any_pass_leaves_target_and_drafter_usable(seed: int, cut: 
     class Interrupted(NullProgram):
         left = cut
 
-        def step(self, tokens: NDArray[np.int32], position: int, *, logits: bool = False) -> Step:
+        def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
             Interrupted.left -= 1
             if Interrupted.left == 0:
                 raise KeyboardInterrupt
-            return super().step(tokens, position, logits=logits)
+            return super().step(tokens, position, first=first, logits=logits)
 
     def session(agreement: float) -> Session:
         return Session(Interrupted(vocabulary=VOCABULARY, context=CONTEXT, seed=seed, agreement=agreement))
