@@ -10,6 +10,7 @@ Example:
 """
 
 from paceline.runtime.chat import Message
+from paceline.runtime.conversation import Conversation
 from paceline.runtime.device import Device, open_device
 from paceline.runtime.generation import Generation, Token
 from paceline.runtime.load_model import load
@@ -21,6 +22,7 @@ from paceline.runtime.sampling import Sampling
 from paceline.runtime.setting import Setting
 
 __all__ = [
+    "Conversation",
     "Device",
     "Generation",
     "Message",

@@ -68,9 +68,9 @@ class ModelDrafter:
         self._vocabulary = self._own if vocabulary is None else vocabulary
 
     def prepare(self, sequence: Sequence[int]) -> None:
-        """Fill the caches with the prompt."""
+        """Fill the caches with the prompt, but for its last token: the first proposal runs that."""
         if self._can_read(sequence):
-            self._session.follow(sequence, rows=0)
+            self._session.follow(sequence[:-1], rows=0)
 
     def forget(self) -> None:
         """Empty the session."""

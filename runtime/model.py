@@ -101,11 +101,35 @@ class Model:
             PromptError: text that is not Unicode, or a conversation, and no chat template or one that refuses it.
         """
         if isinstance(prompt, str):
-            return self._started(self._ids(prompt))
+            return self._started(self.tokenize(prompt))
         messages = [part for part in prompt if not isinstance(part, int)]
         if not messages and prompt:
             return tuple(part for part in prompt if isinstance(part, int))
-        return self._ids(self._rendered(messages))
+        return self.tokenize(self.render(messages))
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text as it stands, nothing put before it.
+
+        Raises:
+            PromptError: text that is not Unicode.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise PromptError(f"the prompt is not UTF-8 text: character {error.start} is half of one") from error
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """A conversation as the chat template writes it.
+
+        Raises:
+            PromptError: no chat template, or one that refuses the messages.
+        """
+        if self._template is None:
+            raise PromptError("the model has no chat template; give a text instead of messages (--raw)")
+        tokens = self.bundle.tokens
+        bos, eos = (tokens.bos, tokens.eos[0] if tokens.eos else None)
+        return ChatTemplate(self._template, bos=self._token(bos), eos=self._token(eos)).render(messages)
 
     def forget(self) -> None:
         """Forget earlier prompts, so that the next one is read from its beginning: for measuring."""
@@ -125,25 +149,11 @@ class Model:
     ) -> None:
         self.close()
 
-    def _ids(self, text: str) -> tuple[int, ...]:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise PromptError(f"the prompt is not UTF-8 text: character {error.start} is half of one") from error
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
-
     def _started(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         bos = self.bundle.tokens.bos
         if bos is not None and (not ids or (self.bundle.tokens.add_bos and ids[0] != bos)):
             return (bos, *ids)
         return ids
-
-    def _rendered(self, messages: Sequence[Message]) -> str:
-        if self._template is None:
-            raise PromptError("the model has no chat template; give a text instead of messages (--raw)")
-        tokens = self.bundle.tokens
-        bos, eos = (tokens.bos, tokens.eos[0] if tokens.eos else None)
-        return ChatTemplate(self._template, bos=self._token(bos), eos=self._token(eos)).render(messages)
 
     def _token(self, number: int | None) -> str:
         return "" if number is None else self.tokenizer.id_to_token(number) or ""

@@ -19,11 +19,12 @@ def quiet(what: str, done: int, total: int) -> None:
     """A ``Report`` that says nothing."""
 
 
-def print_json(value: object) -> None:
-    """Print one value as an indented JSON document on stdout."""
+def print_json(value: object, *, line: bool = False) -> None:
+    """Print one value as an indented JSON document on stdout, or as one ``line``, written at once."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    text = msgspec.json.encode(value)
+    print((text if line else msgspec.json.format(text, indent=2)).decode(), flush=line)
 
 
 def discard_stdout() -> None:

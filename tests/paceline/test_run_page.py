@@ -85,6 +85,19 @@ def test_conversation(run: Run, null_bundle: MakeBundle) -> None:
     assert result.stderr.count("mapping ") == 2
 
 
+def test_conversation_as_lines_of_json(run: Run, null_bundle: MakeBundle) -> None:
+    folder = endless(null_bundle, template=TEMPLATE)
+    result = run(folder, "--chat", "--json", "--max-tokens", 4, typed="hi\n\nyou\n" + "c" * 200 + "\nd\n")
+    first, second, refused, last = map(json.loads, result.stdout.splitlines())
+    shown = run(folder, "--chat", "--max-tokens", 4, typed="hi\n").stdout
+    assert first["text"] == shown.removesuffix("\n")
+    assert first["stats"]["reused_tokens"] == 0
+    # The last token of an answer was never run.
+    assert second["stats"]["reused_tokens"] == first["stats"]["prompt_tokens"] + len(first["ids"]) - 1
+    assert "the prompt has 205 tokens" in refused["error"]
+    assert last["stats"]["prompt_tokens"] == len("u:d\na:")
+
+
 def test_conversation_longer_than_the_context_starts_anew(run: Run, null_bundle: MakeBundle) -> None:
     folder = endless(null_bundle, template=TEMPLATE)
     result = run(folder, "--chat", "--max-tokens", 4, typed="a" * 60 + "\n" + "b" * 60 + "\n" + "c" * 200 + "\nd\n")
@@ -106,6 +119,7 @@ def test_conversation_longer_than_the_context_starts_anew(run: Run, null_bundle:
         (("hi", "--temperature", "-1"), 2, "temperature is -1"),
         (("hi", "--system", "x"), 2, "--system needs a model with a chat template"),
         (("hi", "--chat"), 2, "--chat reads its prompts"),
+        (("--chat", "--raw"), 2, "--chat reads its prompts"),
         (("--chat",), 1, "no chat template"),
         (("hi", "--stats", "/nowhere/stats.json"), 1, "cannot write /nowhere/stats.json"),
     ],

@@ -1,17 +1,19 @@
-"""What ``run`` and ``bench`` share: options that choose a mapping, a model made of them, prompts for it."""
+"""What ``run`` and ``bench`` share: options that choose a mapping, a model made of them, prompts, text as it comes."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from paceline.console import discard_stdout
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
     from paceline.partition import Mapping
-    from paceline.runtime import Message, Model
+    from paceline.runtime import Generation, Message, Model
 
 DrafterKind = Literal["model", "ngram", "none"]
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that 'paceline compile' made.")]
@@ -69,3 +71,20 @@ def as_prompt(model: Model, text: str, *, raw: bool, system: str | None = None) 
 def opening(system: str | None) -> list[Message]:
     """The messages that a conversation begins with."""
     return [{"role": "system", "content": system}] if system else []
+
+
+def stream(generation: Generation, *, silent: bool) -> None:
+    """Generate all of it, printing the text as it comes, unless ``silent``; ends the command when nobody reads it."""
+    try:
+        for token in generation:
+            if token.text and not silent:
+                sys.stdout.write(token.text)
+                sys.stdout.flush()
+        if not silent:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+    except BrokenPipeError:
+        discard_stdout()  # the reader has seen enough
+        raise typer.Exit from None
+    finally:
+        generation.close()
