@@ -1,0 +1,208 @@
+"""A decoder as a list of kernel calls: MLIR that is written, not traced.
+
+A layer is nine calls. Each value has one writer at a time, so that IREE runs them in order without a copy: the hidden
+state is changed in place by the matmuls that end a branch, and so are the caches by ``rope_store``.
+
+    norm_quantise -> qkv -> rope_store -> attention -> quantise -> o (adds to the hidden state)
+    norm_quantise -> gate and up (activation inside) -> quantise -> down (adds to the hidden state)
+
+Float precisions have no ``quantise``, and their norm is ``norm``.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from paceline.compile.capture import Capture
+from paceline.compile.kernel_text import Builder, Value, module_text
+from paceline.compile.kernel_calls import InstructionSet
+from paceline.compile.packing import LANES, PACKED, Packed
+from paceline.compile.parameters import Matrix, declared, parameters
+from paceline.costmodel import ModelSpec, cache_rows
+
+_ROWS_AT_ONCE = 8  # of an attention workgroup, as in kernels/attention.h
+_LEAST_BYTES = 1 << 15  # of weights that make a workgroup worth its start
+_MOST_PARTS = 32  # workgroups of a matmul: enough to even out the cores of a SoC
+
+
+def program_text(capture: Capture, kernels: InstructionSet) -> str:
+    """MLIR with ``step_<width>`` for each width, linked to ``kernels``."""
+    precision = PACKED[capture.precision]
+    globals_ = {
+        name: f"tensor<{'x'.join(map(str, part.shape))}x{part.dtype}>"
+        for parameter in parameters(capture.spec, capture.context, traced=False)
+        for name, part in declared(parameter, precision).items()
+    }
+    steps = [_Step(capture, precision, width, globals_).build() for width in capture.widths]
+    return module_text(kernels, globals_, steps)
+
+
+def kernel_refusal(spec: ModelSpec) -> str | None:
+    """Why kernels cannot compute a model; None where they can."""
+    rows = {
+        "rows of q": spec.heads * spec.head_size,
+        "rows of k": spec.kv_heads * spec.head_size,
+        "rows of gate": spec.ffn,
+    }
+    odd = [f"{count} {name}" for name, count in rows.items() if count % LANES]
+    if odd:
+        return f"{spec.name} has {', '.join(odd)}; kernels take multiples of {LANES}"
+    return f"heads of {spec.head_size}, kernels take up to 256" if spec.head_size > 256 else None
+
+
+class _Step:
+    """Writes the function of one width."""
+
+    def __init__(self, capture: Capture, precision: Packed, width: int, globals_: dict[str, str]) -> None:
+        self.spec, self.precision, self.n = capture.spec, precision, width
+        self.capacity = cache_rows(capture.context)
+        self.on = Builder(f"step_{width}", globals_)
+
+    def build(self) -> Builder:
+        """The whole pass."""
+        spec, on, n = self.spec, self.on, self.n
+        cache = f"{spec.layers}x{spec.kv_heads}x{self.capacity}x{spec.head_size}xf32"
+        tokens, self.span = on.argument("tokens", f"{n}xi32"), on.argument("span", "2xi32")
+        self.keys, self.values = on.argument("keys", cache), on.argument("values", cache)
+        x = self._embedded(tokens)
+        for i in range(spec.layers):
+            self._attention(i, f"layers.{i}", x)
+            self._feed_forward(f"layers.{i}", x)
+        rows = self._normed("norm", x, "last_norm")
+        head = "embedding" if spec.tied else "head"
+        logits = self._matmul("head", head, "from", rows, spec.vocabulary, spec.hidden, extra=(self.span,))
+        ids = on.make(f"{n}xi32")
+        on.call("choose", "argmax", n, (logits, self.span, ids), vocabulary=spec.vocabulary)
+        on.finish(results=(ids, logits), changed=(self.keys, self.values))
+        return on
+
+    def _embedded(self, tokens: Value) -> Value:
+        spec, stored = self.spec, self.precision.for_vocabulary()
+        x = self.on.make(f"{self.n}x{spec.hidden}xf32")
+        self.on.call(
+            "embed",
+            f"embed_{stored.name}",
+            self.n,
+            (tokens, self.on.weight("embedding.packed"), x),
+            vocabulary=spec.vocabulary,
+            columns=spec.hidden,
+            padded=stored.columns(spec.hidden),
+            factor=_bits(spec.embedding_scale),
+        )
+        return x
+
+    def _attention(self, i: int, at: str, x: Value) -> None:
+        spec, on, n = self.spec, self.on, self.n
+        queries, heads = spec.heads * spec.head_size, spec.heads + 2 * spec.kv_heads
+        rows = self._normed(f"{at}.attention_norm", x, "attention_norm")
+        bias = (on.weight(f"{at}.qkv_bias"),) if spec.qkv_bias else ()
+        kind = "bias" if bias else "store"
+        qkv = self._matmul("qkv", f"{at}.qkv", kind, rows, heads * spec.head_size, spec.hidden, extra=bias)
+        sliding = i in spec.sliding_layers
+        shape = {
+            "rows": n,
+            "heads": spec.heads,
+            "kv_heads": spec.kv_heads,
+            "size": spec.head_size,
+            "capacity": self.capacity,
+            "layer": i,
+        }
+        self._turned(at, qkv, sliding, heads, shape)
+        mixed = on.make(f"{n}x{queries}xf32")
+        on.call(
+            "attend",
+            "attention",
+            spec.heads * -(-n // _ROWS_AT_ONCE),
+            (qkv, self.keys, self.values, self.span, mixed),
+            **shape,
+            window=spec.sliding_window if sliding else 0,
+        )
+        self._branch("o", f"{at}.o", f"{at}.attention_post_norm", mixed, queries, x)
+
+    def _turned(self, at: str, qkv: Value, sliding: bool, heads: int, shape: dict[str, int]) -> None:
+        spec, on = self.spec, self.on
+        table = "local_rope" if sliding and spec.local_rope else "rope"
+        turn = (on.weight(f"{table}_cosine"), on.weight(f"{table}_sine"))
+        norms = tuple(on.weight(f"{at}.{name}_norm") for name in "qk") if spec.qk_norm else ()
+        epsilon = {"epsilon": _bits(spec.norm_epsilon)} if norms else {}
+        factor = _bits(spec.attention_scale or 1 / math.sqrt(spec.head_size))
+        arrays = (qkv, *norms, *turn, self.keys, self.values, self.span)
+        on.call("turn", "rope_norm_store" if norms else "rope_store", heads, arrays, **shape, factor=factor, **epsilon)
+
+    def _feed_forward(self, at: str, x: Value) -> None:
+        spec = self.spec
+        rows = self._normed(f"{at}.ffn_norm", x, "ffn_norm")
+        kind = "silu" if spec.activation == "silu" else "gelu"
+        fed = self._matmul("gate_up", f"{at}.gate_up", kind, rows, spec.ffn, spec.hidden)
+        self._branch("down", f"{at}.down", f"{at}.ffn_post_norm", fed, spec.ffn, x)
+
+    def _branch(self, site: str, name: str, post_norm: str, y: Value, columns: int, x: Value) -> None:
+        """The matmul that ends a branch, added to the hidden state ``x``."""
+        spec = self.spec
+        rows = self._rounded(y, columns, site)
+        if not spec.post_norms:
+            self._matmul(site, name, "add", rows, spec.hidden, columns, into=x)
+            return
+        made = self._matmul(site, name, "store", rows, spec.hidden, columns)
+        arrays = (made, self.on.weight(post_norm), x)
+        epsilon = _bits(spec.norm_epsilon)
+        self.on.call(f"{site}_norm", "norm_add", self.n, arrays, columns=spec.hidden, epsilon=epsilon)
+
+    def _normed(self, name: str, x: Value, site: str) -> Value:
+        columns, epsilon = self.spec.hidden, _bits(self.spec.norm_epsilon)
+        arrays = (x, self.on.weight(name), made := self._rows(columns))
+        if self.precision.whole_groups:
+            padded = self.precision.columns(columns)
+            self.on.call(site, "norm_quantise", self.n, arrays, columns=columns, padded=padded, epsilon=epsilon)
+        else:
+            self.on.call(site, "norm", self.n, arrays, columns=columns, epsilon=epsilon)
+        return made
+
+    def _rounded(self, y: Value, columns: int, site: str) -> Value:
+        if not self.precision.whole_groups:
+            return y
+        made, padded = self._rows(columns), self.precision.columns(columns)
+        self.on.call(f"{site}_rows", "quantise", self.n, (y, made), columns=columns, padded=padded)
+        return made
+
+    def _rows(self, columns: int) -> Value:
+        """Room for the activations of a matmul: f32, or bytes with three words a group."""
+        if not self.precision.whole_groups:
+            return self.on.make(f"{self.n}x{columns}xf32")
+        padded = self.precision.columns(columns)
+        return self.on.make(f"{self.n}x{padded + 12 * (padded // 32)}xi8")
+
+    def _matmul(
+        self,
+        site: str,
+        name: str,
+        kind: str,
+        rows: Value,
+        channels: int,
+        columns: int,
+        *,
+        extra: tuple[Value, ...] = (),
+        into: Value | None = None,
+    ) -> Value:
+        stored = self.precision.for_vocabulary() if site == "head" else self.precision
+        blocks = -(-channels // LANES)
+        size = stored.block_bytes(stored.columns(columns)) * (2 if kind in ("silu", "gelu") else 1)
+        chunk = -(-blocks // min(_MOST_PARTS, blocks, max(1, blocks * size // _LEAST_BYTES)))
+        out = into or self.on.make(f"{self.n}x{channels}xf32")
+        self.on.call(
+            site,
+            f"matmul_{stored.name}_{kind}",
+            -(-blocks // chunk),
+            (rows, self.on.weight(f"{name}.packed"), *extra, out),
+            rows=self.n,
+            channels=channels,
+            columns=stored.columns(columns),
+            chunk=chunk,
+        )
+        return out
+
+
+def _bits(value: float) -> int:
+    """An f32 as the integer of its bits."""
+    return int(struct.unpack("<i", struct.pack("<f", value))[0])

@@ -1,0 +1,192 @@
+"""The text of kernel programs: values, calls, and one IREE executable whose exports call C functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from paceline.compile.kernel_calls import KERNELS, InstructionSet
+
+SCOPE = "model"  # of the parameters, as programs and archives name it
+_ELF = {
+    "x86_64": ("x86_64-none-elf", "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-f80:128-n8:16:32:64-S128"),
+    "aarch64": ("aarch64-none-elf", "e-m:e-i8:8:32-i16:16:32-i64:64-i128:128-n32:64-S128"),
+}
+
+
+@dataclass
+class Value:
+    """A tensor in the course of a program: ``name`` is its latest version, empty before its first."""
+
+    kind: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """A call site: its place in the profile is its name."""
+
+    site: str
+    kernel: str
+
+
+@dataclass
+class Builder:
+    """Writes one function; ``weights`` are the types of the globals by name."""
+
+    function: str
+    weights: Mapping[str, str]
+    exports: dict[str, _Export] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    arguments: list[tuple[str, Value]] = field(default_factory=list)
+    _loaded: dict[str, Value] = field(default_factory=dict)
+    _count: int = 0
+
+    def argument(self, name: str, shape: str) -> Value:
+        """An input that the caller owns."""
+        value = Value(f"tensor<{shape}>", self._new())
+        self.arguments.append((name, value))
+        self.lines.append(f'{value.name} = hal.tensor.import %{name} "{name}" : !hal.buffer_view -> {value.kind}')
+        return value
+
+    def make(self, shape: str) -> Value:
+        """A tensor that the first call which has it as its last array makes."""
+        return Value(f"tensor<{shape}>")
+
+    def weight(self, name: str) -> Value:
+        """A parameter."""
+        if name not in self._loaded:
+            value = self._loaded[name] = Value(self.weights[name], self._new())
+            self.lines.append(f"{value.name} = util.global.load immutable @{symbol(name)} : {value.kind}")
+        return self._loaded[name]
+
+    def call(self, site: str, kernel: str, workgroups: int, arrays: Sequence[Value], **integers: int) -> None:
+        """Run ``workgroups`` of a kernel; ``integers`` are named so that a wrong order cannot be."""
+        signature = KERNELS[kernel]
+        if tuple(integers) != signature.integers or len(arrays) != len(signature.arrays):
+            raise ValueError(f"{kernel} takes {signature.arrays} and {signature.integers}, not {tuple(integers)}")
+        export = self.exports.setdefault(f"{site}_{kernel}", _Export(site, kernel))
+        numbers = [self._constant(number, "i32") for number in integers.values()]
+        given = [value for value, use in zip(arrays, signature.arrays, strict=True) if use != "o"]
+        changed = [value for value, use in zip(arrays, signature.arrays, strict=True) if use == "c"]
+        made = [value for value, use in zip(arrays, signature.arrays, strict=True) if use == "o"]
+        operands = ", ".join([*numbers, *(value.name for value in given)])
+        types = ", ".join([*("i32" for _ in numbers), *(value.kind for value in given)])
+        results = ", ".join([*(value.name for value in changed), *(value.kind for value in made)])
+        count = self._constant(workgroups, "index")
+        for value in (*changed, *made):
+            value.name = self._new()
+        names = ", ".join(value.name for value in (*changed, *made))
+        target = f"@kernels::@native::@{export.site}_{export.kernel}"
+        self.lines.append(f"{names} = flow.dispatch {target}[{count}]({operands}) : ({types}) -> ({results})")
+
+    def finish(self, *, results: Sequence[Value], changed: Sequence[Value]) -> None:
+        """Return ``results``; ``changed`` are arguments whose new content is the caller's."""
+        owners = {id(value): name for name, value in self.arguments}
+        for value in changed:
+            kept = self._new()
+            self.lines.append(
+                f"{kept} = hal.tensor.alias {value.name} : {value.kind} to %{owners[id(value)]} : !hal.buffer_view"
+            )
+            self.lines.append(f"{self._new()} = util.optimization_barrier {kept} : {value.kind}")
+        names = []
+        for value in results:
+            names.append(self._new())
+            self.lines.append(f"{names[-1]} = hal.tensor.export {value.name} : {value.kind} -> !hal.buffer_view")
+        self.lines.append(f"util.return {', '.join(names)} : {', '.join('!hal.buffer_view' for _ in names)}")
+        self._results = len(names)
+
+    def text(self) -> str:
+        """The function."""
+        arguments = ", ".join(f"%{name}: !hal.buffer_view" for name, _ in self.arguments)
+        results = ", ".join("!hal.buffer_view" for _ in range(self._results))
+        body = "\n".join(f"    {line}" for line in self.lines)
+        return f"  util.func public @{self.function}({arguments}) -> ({results}) {{\n{body}\n  }}\n"
+
+    def _constant(self, number: int, kind: str) -> str:
+        name = self._new()
+        self.lines.append(f"{name} = arith.constant {number} : {kind}")
+        return name
+
+    def _new(self) -> str:
+        self._count += 1
+        return f"%v{self._count}"
+
+
+def symbol(name: str) -> str:
+    """The global of a parameter."""
+    return name.replace(".", "_")
+
+
+def module_text(kernels: InstructionSet, weights: Mapping[str, str], functions: Sequence[Builder]) -> str:
+    """A module of ``functions``."""
+    exports = {name: export for function in functions for name, export in function.exports.items()}
+    triple, layout = _ELF[kernels.architecture]
+    used = {export.kernel for export in exports.values()}
+    loads = "".join(
+        f'  util.global private @{symbol(name)} = #flow.parameter.named<"{SCOPE}"::"{name}"> : {kind}\n'
+        for name, kind in weights.items()
+    )
+    return (
+        f'#native = #hal.executable.target<"llvm-cpu", "embedded-elf-{kernels.architecture}", '
+        f'{{cpu = "generic", cpu_features = "", data_layout = "{layout}", native_vector_size = 16 : index, target_triple = "{triple}"}}>\n'
+        '#cpu = #hal.device.target<"local", [#native]> : !hal.device\n'
+        "module @model attributes {hal.device.targets = [#cpu]} {\n"
+        "  hal.executable private @kernels {\n"
+        f'    hal.executable.variant public @native target(#native) objects([#hal.executable.object<{{path = "{kernels.object.name}"}}>]) {{\n'
+        + "".join(_export_text(ordinal, name, export) for ordinal, (name, export) in enumerate(exports.items()))
+        + "      builtin.module {\n"
+        + "".join(_declaration(name) for name in sorted(used))
+        + "".join(_body(name, export) for name, export in exports.items())
+        + "      }\n    }\n  }\n"
+        + loads
+        + "".join(function.text() for function in functions)
+        + "}\n"
+    )
+
+
+def _layout(kernel: str) -> str:
+    signature = KERNELS[kernel]
+    binding = {"i": "storage_buffer, ReadOnly", "c": "storage_buffer", "o": "storage_buffer"}
+    bindings = ", ".join(f"#hal.pipeline.binding<{binding[use]}>" for use in signature.arrays)
+    return f"#hal.pipeline.layout<constants = {len(signature.integers)}, bindings = [{bindings}]>"
+
+
+def _export_text(ordinal: int, name: str, export: _Export) -> str:
+    return (
+        f"      hal.executable.export public @{name} ordinal({ordinal}) layout({_layout(export.kernel)}) "
+        "count(%device: !hal.device, %count: index) -> (index, index, index) {\n"
+        "        %one = arith.constant 1 : index\n"
+        "        hal.return %count, %one, %one : index, index, index\n"
+        "      }\n"
+    )
+
+
+def _declaration(kernel: str) -> str:
+    signature = KERNELS[kernel]
+    types = ", ".join(["memref<i8>" for _ in signature.arrays] + ["index"] * (len(signature.integers) + 1))
+    return f"        func.func private @{kernel}({types}) attributes {{hal.import.static, llvm.bareptr = true}}\n"
+
+
+def _body(name: str, export: _Export) -> str:
+    """One workgroup: every array as a plain pointer, every integer widened, and which workgroup it is."""
+    signature, layout = KERNELS[export.kernel], _layout(export.kernel)
+    lines = ["%zero = arith.constant 0 : index", "%part = hal.interface.workgroup.id[0] : index"]
+    for i, _ in enumerate(signature.arrays):
+        lines += [
+            f"%s{i} = hal.interface.binding.subspan layout({layout}) binding({i}) alignment(64) offset(%zero) : memref<1xi8>",
+            f"%p{i}, %o{i}, %n{i}, %t{i} = iree_codegen.extract_strided_metadata %s{i} : memref<1xi8> -> memref<i8>, index, index, index",
+        ]
+    for i, _ in enumerate(signature.integers):
+        lines += [
+            f"%c{i} = hal.interface.constant.load layout({layout}) ordinal({i}) : i32",
+            f"%i{i} = arith.index_castui %c{i} : i32 to index",
+        ]
+    pointers = [f"%p{i}" for i, _ in enumerate(signature.arrays)]
+    numbers = [f"%i{i}" for i, _ in enumerate(signature.integers)]
+    types = ["memref<i8>"] * len(pointers) + ["index"] * (len(numbers) + 1)
+    lines.append(
+        f"func.call @{export.kernel}({', '.join([*pointers, *numbers, '%part'])}) : ({', '.join(types)}) -> ()"
+    )
+    body = "\n".join(f"          {line}" for line in (*lines, "return"))
+    return f"        func.func @{name}() {{\n{body}\n        }}\n"

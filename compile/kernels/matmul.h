@@ -1,0 +1,161 @@
+// Weights times activations: blocks of sixteen output channels, every weight read once for all rows of a call.
+//
+// A row of activations is [columns] f32 for float weights, and for integer weights what `quantise` wrote: i8 [columns],
+// then by group f32 scale, i32 sum, f32 scale * sum. `columns` is padded to whole groups there.
+#pragma once
+#include "simd.h"
+
+#define AHEAD 2048  // bytes that a stream of weights is fetched before its use
+
+typedef struct { const uint8_t *rows; size_t stride, columns; } Activations;
+
+INLINE const float *scales(const uint8_t *row, size_t columns) { return (const float *)(row + columns); }
+INLINE const int32_t *sums(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns) + columns / GROUP; }
+INLINE const float *scaled_sums(const uint8_t *row, size_t columns) {
+  return (const float *)(row + columns) + 2 * (columns / GROUP);
+}
+INLINE size_t quantised_stride(size_t columns) { return columns + 12 * (columns / GROUP); }
+
+// Block: f32 or f16 [columns][16]. Sums of a group first, then of groups: short chains, and less rounding.
+#define FLOAT_BLOCK(NAME, LOAD, BYTES)                                                                                 \
+  INLINE void block_##NAME(const int rows, const uint8_t *w, Activations x, f32x16 *y) {                               \
+    f32x16 total[MOST_ROWS];                                                                                           \
+    UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);                                                         \
+    for (size_t k = 0; k < x.columns; k += GROUP) {                                                                    \
+      f32x16 a[MOST_ROWS];                                                                                             \
+      UNROLL for (int m = 0; m < rows; m++) a[m] = splat(0);                                                           \
+      const size_t end = k + GROUP < x.columns ? k + GROUP : x.columns;                                                \
+      for (size_t c = k; c < end; c++, w += LANES * BYTES) {                                                           \
+        const f32x16 b = LOAD(w);                                                                                      \
+        __builtin_prefetch(w + AHEAD);                                                                                 \
+        UNROLL for (int m = 0; m < rows; m++) a[m] += b * splat(((const float *)(x.rows + m * x.stride))[c]);          \
+      }                                                                                                                \
+      UNROLL for (int m = 0; m < rows; m++) total[m] += a[m];                                                          \
+    }                                                                                                                  \
+    UNROLL for (int m = 0; m < rows; m++) y[m] = total[m];                                                             \
+  }
+FLOAT_BLOCK(f32, load, 4)
+FLOAT_BLOCK(f16, load_f16, 2)
+
+// Block: f32 scale [16], then u8 [columns / 4][16][4], each byte a weight plus 128.
+INLINE void block_int8(const int rows, const uint8_t *w, Activations x, f32x16 *y) {
+  const f32x16 scale = load(w);
+  f32x16 total[MOST_ROWS];
+  UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
+  w += 64;
+  for (size_t g = 0; g < x.columns / GROUP; g++) {
+    i32x16 a[MOST_ROWS];
+    UNROLL for (int m = 0; m < rows; m++) a[m] = int8_start(sums(x.rows + m * x.stride, x.columns)[g]);
+    UNROLL for (int j = 0; j < GROUP / 4; j++, w += 64) {
+      const u8x64 b = int8_bytes(w);
+      __builtin_prefetch(w + AHEAD);
+      UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(a[m], b, *(const word *)(x.rows + m * x.stride + g * GROUP + j * 4));
+    }
+    UNROLL for (int m = 0; m < rows; m++) total[m] += to_f32(a[m]) * splat(scales(x.rows + m * x.stride, x.columns)[g]);
+  }
+  UNROLL for (int m = 0; m < rows; m++) y[m] = total[m] * scale;
+}
+
+// Block: super-blocks of up to 8 groups: f16 d [16], f16 dmin [16], then by group u8 s [16], u8 m [16] (padded to whole
+// 64 bytes), then by group 4 x [16][4] bytes: the low nibble is column 8 i + j, the high one column 8 i + 4 + j.
+INLINE void block_int4(const int rows, const uint8_t *w, Activations x, f32x16 *y) {
+  const size_t groups = x.columns / GROUP;
+  f32x16 total[MOST_ROWS];
+  UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
+  for (size_t first = 0; first < groups; first += SUPER) {
+    const size_t end = first + SUPER < groups ? first + SUPER : groups;
+    const f32x16 d = load_f16(w), dmin = load_f16(w + 32);
+    const uint8_t *factors = w + 64;
+    w = factors + (end - first + 1) / 2 * 64;
+    for (size_t g = first; g < end; g++, factors += 32) {
+      const f32x16 s = load_u8(factors) * d, low = load_u8(factors + 16) * dmin;
+      i32x16 a[MOST_ROWS];
+      UNROLL for (int m = 0; m < rows; m++) a[m] = splat_i32(0);
+      UNROLL for (int j = 0; j < GROUP / 8; j++, w += 64) {
+        const u8x64 b = *(const u8x64 *)w, even = b & 15, odd = b >> 4;
+        __builtin_prefetch(w + AHEAD);
+        UNROLL for (int m = 0; m < rows; m++) {
+          const uint8_t *q = x.rows + m * x.stride + g * GROUP + j * 8;
+          a[m] = dot4(dot4(a[m], even, *(const word *)q), odd, *(const word *)(q + 4));
+        }
+      }
+      UNROLL for (int m = 0; m < rows; m++) {
+        const uint8_t *row = x.rows + m * x.stride;
+        total[m] += to_f32(a[m]) * (s * splat(scales(row, x.columns)[g]));
+        total[m] -= low * splat(scaled_sums(row, x.columns)[g]);
+      }
+    }
+  }
+  UNROLL for (int m = 0; m < rows; m++) y[m] = total[m];
+}
+
+INLINE size_t bytes_f32(size_t columns) { return columns * 64; }
+INLINE size_t bytes_f16(size_t columns) { return columns * 32; }
+INLINE size_t bytes_int8(size_t columns) { return 64 + columns * 16; }
+INLINE size_t bytes_int4(size_t columns) {
+  const size_t groups = columns / GROUP, rest = groups % SUPER;
+  return groups * 256 + groups / SUPER * 320 + (rest ? 64 + (rest + 1) / 2 * 64 : 0);
+}
+INLINE size_t stride_f32(size_t columns) { return columns * 4; }
+INLINE size_t stride_f16(size_t columns) { return columns * 4; }
+INLINE size_t stride_int8(size_t columns) { return quantised_stride(columns); }
+INLINE size_t stride_int4(size_t columns) { return quantised_stride(columns); }
+
+// `rows` as a constant: each case is a kernel of its own, which keeps its sums in registers.
+#define CASE(FORMAT, rows) case rows: block_##FORMAT(rows, w, x, y); return;
+#if MOST_ROWS == 8
+#define MORE_CASES(FORMAT) CASE(FORMAT, 5) CASE(FORMAT, 6) CASE(FORMAT, 7) CASE(FORMAT, 8)
+#else
+#define MORE_CASES(FORMAT)
+#endif
+#define BLOCK_ROWS(FORMAT)                                                                                             \
+  static __attribute__((noinline)) void rows_##FORMAT(int rows, const uint8_t *w, Activations x, f32x16 *y) {         \
+    switch (rows) { CASE(FORMAT, 1) CASE(FORMAT, 2) CASE(FORMAT, 3) CASE(FORMAT, 4) MORE_CASES(FORMAT) }               \
+  }
+BLOCK_ROWS(f32)
+BLOCK_ROWS(f16)
+BLOCK_ROWS(int8)
+BLOCK_ROWS(int4)
+
+INLINE f32x16 silu(f32x16 x) { return x / (1.0f + exponential(-x)); }
+INLINE f32x16 gelu(f32x16 x) {
+  const f32x16 inner = 1.5957691216f * (x + 0.044715f * x * x * x);  // 2 sqrt(2 / pi): tanh from one exponential
+  return x - x / (1.0f + exponential(inner));
+}
+
+// One workgroup: blocks [part * chunk, (part + 1) * chunk) of `channels` output channels, rows [from, rows).
+#define MATMUL(FORMAT, NAME, PARAMETERS, TWO, FINISH)                                                                  \
+  void matmul_##FORMAT##_##NAME(const uint8_t *x, const uint8_t *w, PARAMETERS float *out, size_t rows,                \
+                                size_t channels, size_t columns, size_t chunk, size_t part) {                          \
+    const size_t size = bytes_##FORMAT(columns), stride = stride_##FORMAT(columns), from = 0;                          \
+    MATMUL_LOOP(FORMAT, TWO, FINISH)                                                                                   \
+  }
+#define MATMUL_LOOP(FORMAT, TWO, FINISH)                                                                               \
+  const size_t blocks = (channels + LANES - 1) / LANES;                                                                \
+  const size_t end = (part + 1) * chunk < blocks ? (part + 1) * chunk : blocks;                                        \
+  for (size_t b = part * chunk; b < end; b++)                                                                          \
+    for (size_t m = from; m < rows; m += MOST_ROWS) {                                                                  \
+      const int some = rows - m < MOST_ROWS ? (int)(rows - m) : MOST_ROWS;                                             \
+      const Activations some_x = {x + m * stride, stride, columns};                                                    \
+      const size_t c = b * LANES, lanes = channels - c;                                                                \
+      f32x16 y[MOST_ROWS], z[MOST_ROWS];                                                                               \
+      rows_##FORMAT(some, w + b * size, some_x, y);                                                           \
+      if (TWO) rows_##FORMAT(some, w + (blocks + b) * size, some_x, z);                                       \
+      for (int i = 0; i < some; i++) {                                                                                 \
+        float *o = out + (m + i) * channels + c;                                                                       \
+        FINISH                                                                                                         \
+      }                                                                                                                \
+    }
+
+#define MATMULS(FORMAT)                                                                                                \
+  MATMUL(FORMAT, store, , 0, store_some(o, y[i], lanes);)                                                              \
+  MATMUL(FORMAT, bias, const float *bias COMMA, 0, store_some(o, y[i] + load_some(bias + c, lanes), lanes);)           \
+  MATMUL(FORMAT, add, , 0, store_some(o, load_some(o, lanes) + y[i], lanes);)                                          \
+  MATMUL(FORMAT, silu, , 1, store_some(o, silu(y[i]) * z[i], lanes);)                                                  \
+  MATMUL(FORMAT, gelu, , 1, store_some(o, gelu(y[i]) * z[i], lanes);)                                                  \
+  void matmul_##FORMAT##_from(const uint8_t *x, const uint8_t *w, const int32_t *span, float *out, size_t rows,        \
+                              size_t channels, size_t columns, size_t chunk, size_t part) {                            \
+    const size_t size = bytes_##FORMAT(columns), stride = stride_##FORMAT(columns), from = (size_t)span[1];            \
+    MATMUL_LOOP(FORMAT, 0, store_some(o, y[i], lanes);)                                                                \
+  }
+#define COMMA ,

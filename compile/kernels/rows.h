@@ -1,0 +1,94 @@
+// What is done to one row at a time: embedding, norms, rounding to bytes, choice of a token.
+#pragma once
+#include "matmul.h"
+
+INLINE float root_mean_square_factor(const float *x, size_t columns, float epsilon) {
+  f32x16 squares = splat(0);
+  for (size_t k = 0; k < columns; k += LANES) {
+    const f32x16 v = load_some(x + k, columns - k);
+    squares += v * v;
+  }
+  return 1.0f / __builtin_sqrtf(sum(squares) / (float)columns + epsilon);
+}
+
+// Rounds groups of x * g, `factor` left to the scale; g may be null.
+INLINE void quantise_row(const float *x, const float *g, float factor, uint8_t *q, size_t columns, size_t padded) {
+  float *scale = (float *)scales(q, padded), *scaled_sum = (float *)scaled_sums(q, padded);
+  int32_t *total = (int32_t *)sums(q, padded);
+  for (size_t k = 0, i = 0; k < padded; k += GROUP, i++) {
+    f32x16 v[2];
+    UNROLL for (int h = 0; h < 2; h++) {
+      const size_t at = k + h * LANES, left = at < columns ? columns - at : 0;
+      v[h] = load_some(x + at, left);
+      if (g) v[h] *= load_some(g + at, left);
+    }
+    const float most = largest(larger(magnitude(v[0]), magnitude(v[1])));
+    const float inverse = most > 1e-10f ? 127.0f / most : 0.0f;
+    i32x16 counted = splat_i32(0);
+    UNROLL for (int h = 0; h < 2; h++) {
+      const i32x16 r = rounded(v[h] * splat(inverse));
+      *(u8x16 *)(q + k + h * LANES) = __builtin_convertvector(r, u8x16);
+      counted += r;
+    }
+    scale[i] = most * (1.0f / 127.0f) * factor;
+    total[i] = sum_i32(counted);
+    scaled_sum[i] = scale[i] * (float)total[i];
+  }
+}
+
+void quantise(const float *x, uint8_t *q, size_t columns, size_t padded, size_t row) {
+  quantise_row(x + row * columns, NULL, 1.0f, q + row * quantised_stride(padded), columns, padded);
+}
+
+void norm_quantise(const float *x, const float *g, uint8_t *q, size_t columns, size_t padded, size_t epsilon, size_t row) {
+  x += row * columns;
+  const float factor = root_mean_square_factor(x, columns, as_float(epsilon));
+  quantise_row(x, g, factor, q + row * quantised_stride(padded), columns, padded);
+}
+
+void norm(const float *x, const float *g, float *y, size_t columns, size_t epsilon, size_t row) {
+  x += row * columns;
+  const float factor = root_mean_square_factor(x, columns, as_float(epsilon));
+  for (size_t k = 0; k < columns; k += LANES) {
+    const size_t left = columns - k;
+    store_some(y + row * columns + k, load_some(x + k, left) * splat(factor) * load_some(g + k, left), left);
+  }
+}
+
+// out += the norm of y: a residual whose branch ends in a norm.
+void norm_add(const float *y, const float *g, float *out, size_t columns, size_t epsilon, size_t row) {
+  y += row * columns;
+  const float factor = root_mean_square_factor(y, columns, as_float(epsilon));
+  for (size_t k = 0; k < columns; k += LANES) {
+    const size_t left = columns - k;
+    float *o = out + row * columns + k;
+    store_some(o, load_some(o, left) + load_some(y + k, left) * splat(factor) * load_some(g + k, left), left);
+  }
+}
+
+// An id that the table does not have reads row 0: a kernel has no way to complain.
+#define EMBED(FORMAT, VALUE)                                                                                           \
+  void embed_##FORMAT(const int32_t *ids, const uint8_t *w, float *out, size_t vocabulary, size_t columns,             \
+                      size_t padded, size_t factor, size_t row) {                                                      \
+    const size_t id = (uint32_t)ids[row] < vocabulary ? (size_t)ids[row] : 0, lane = id % LANES;                       \
+    const uint8_t *block = w + id / LANES * bytes_##FORMAT(padded);                                                    \
+    for (size_t k = 0; k < columns; k++) out[row * columns + k] = (VALUE) * as_float(factor);                          \
+  }
+EMBED(f32, ((const float *)block)[k * LANES + lane])
+EMBED(f16, (float)((const _Float16 *)block)[k * LANES + lane])
+EMBED(int8, (float)((int)block[64 + k / 4 * 64 + lane * 4 + k % 4] - 128) * ((const float *)block)[lane])
+
+// The first largest logit of a row.
+void argmax(const float *logits, const int32_t *span, int32_t *ids, size_t vocabulary, size_t row) {
+  if ((int32_t)row < span[1]) return;
+  const float *x = logits + row * vocabulary;
+  f32x16 most = splat(-__builtin_inff());
+  for (size_t i = 0; i < vocabulary; i += LANES) {
+    const size_t left = vocabulary - i;
+    most = larger(left >= LANES ? load(x + i) : larger(load_some(x + i, left), splat(x[i])), most);
+  }
+  const float wanted = largest(most);
+  size_t id = 0;
+  while (id + 1 < vocabulary && x[id] != wanted) id++;
+  ids[row] = x[id] == wanted ? (int32_t)id : 0;
+}

@@ -1,0 +1,153 @@
+// Sixteen lanes of everything, on every instruction set: clang splits them into what the processor has. All sums are
+// written out lane by lane and in one order, so that every processor gives the same bits.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#define LANES 16   // output channels of a block, keys of a block of the cache
+#define GROUP 32   // columns that share a scale of activations, and at int4 one of weights
+#define SUPER 8    // groups of a super-block at int4
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("clang loop unroll(full)")
+
+typedef float f32x16 __attribute__((ext_vector_type(16), aligned(4), may_alias));
+typedef int32_t i32x16 __attribute__((ext_vector_type(16), aligned(4), may_alias));
+typedef uint8_t u8x16 __attribute__((ext_vector_type(16), aligned(1), may_alias));
+typedef uint8_t u8x64 __attribute__((ext_vector_type(64), aligned(1), may_alias));
+typedef _Float16 f16x16 __attribute__((ext_vector_type(16), aligned(2), may_alias));
+typedef int32_t word __attribute__((aligned(1), may_alias));
+
+INLINE f32x16 splat(float x) { return (f32x16)(x); }
+INLINE i32x16 splat_i32(int32_t x) { return (i32x16)(x); }
+INLINE f32x16 bits_f32(i32x16 x) { return __builtin_bit_cast(f32x16, x); }
+INLINE i32x16 bits_i32(f32x16 x) { return __builtin_bit_cast(i32x16, x); }
+INLINE f32x16 load(const void *p) { return *(const f32x16 *)p; }
+INLINE f32x16 load_f16(const void *p) { return __builtin_convertvector(*(const f16x16 *)p, f32x16); }
+INLINE f32x16 load_u8(const void *p) { return __builtin_convertvector(*(const u8x16 *)p, f32x16); }
+INLINE f32x16 to_f32(i32x16 x) { return __builtin_convertvector(x, f32x16); }
+
+// The first `count` of sixteen values, the others zero.
+INLINE f32x16 load_some(const float *p, size_t count) {
+  if (count >= LANES) return load(p);
+  f32x16 x = splat(0);
+  for (size_t i = 0; i < count; i++) x[i] = p[i];
+  return x;
+}
+
+INLINE void store_some(float *p, f32x16 x, size_t count) {
+  if (count >= LANES) { *(f32x16 *)p = x; return; }
+  for (size_t i = 0; i < count; i++) p[i] = x[i];
+}
+
+INLINE f32x16 larger(f32x16 a, f32x16 b) { return a > b ? a : b; }
+INLINE f32x16 magnitude(f32x16 x) { return bits_f32(bits_i32(x) & 0x7fffffff); }
+
+// Halves upon halves: the one order of every sum over lanes.
+INLINE float sum(f32x16 x) {
+  x += __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+  x += __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3);
+  x += __builtin_shufflevector(x, x, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1);
+  return x[0] + x[1];
+}
+
+INLINE float largest(f32x16 x) {
+  x = larger(x, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  x = larger(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3));
+  x = larger(x, __builtin_shufflevector(x, x, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1));
+  return x[0] > x[1] ? x[0] : x[1];
+}
+
+INLINE int32_t sum_i32(i32x16 x) {
+  int32_t total = 0;
+  UNROLL for (int i = 0; i < LANES; i++) total += x[i];
+  return total;
+}
+
+// Nearest integer, ties to even, of |x| < 2^22: adding 1.5 * 2^23 leaves it in the low bits.
+INLINE i32x16 rounded(f32x16 x) { return bits_i32(x + 12582912.0f) - 0x4b400000; }
+
+// e^x within 2 units in the last place; x is clamped to what f32 can hold. 2^n times a polynomial over |r| <= ln 2 / 2.
+INLINE f32x16 exponential(f32x16 x) {
+  x = larger(x, splat(-87.3f));
+  x = x < 88.3f ? x : splat(88.3f);
+  i32x16 n = rounded(x * 1.44269504f);
+  f32x16 r = x - to_f32(n) * 0.693359375f;
+  r = r + to_f32(n) * 2.12194440e-4f;
+  f32x16 p = splat(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  return p * bits_f32((n + 127) << 23);
+}
+
+INLINE float as_float(size_t bits) {
+  union { uint32_t bits; float value; } x = {(uint32_t)bits};
+  return x.value;
+}
+
+// dot4: each of sixteen i32 lanes adds the products of its four unsigned bytes of w with the four signed bytes of x.
+// Where the processor multiplies signed by signed, BIASED bytes are turned back by the caller's own correction.
+#if defined(__AVX512VNNI__)
+#include <immintrin.h>
+#define MOST_ROWS 8
+INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
+  return (i32x16)_mm512_dpbusd_epi32((__m512i)a, (__m512i)w, _mm512_set1_epi32(x));
+}
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define MOST_ROWS 4
+typedef struct { __m256i half[2]; } pair;
+INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
+  // exact in 16 bits: even and odd bytes apart, because the instruction for both at once saturates
+  const __m256i every = _mm256_set1_epi32(x), low = _mm256_set1_epi16(0xff);
+  const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(every, 8), 8), odd = _mm256_srai_epi16(every, 8);
+  pair sums, bytes;
+  __builtin_memcpy_inline(&sums, &a, 64);
+  __builtin_memcpy_inline(&bytes, &w, 64);
+  UNROLL for (int i = 0; i < 2; i++) {
+    __m256i first = _mm256_madd_epi16(_mm256_and_si256(bytes.half[i], low), even);
+    __m256i second = _mm256_madd_epi16(_mm256_srli_epi16(bytes.half[i], 8), odd);
+    sums.half[i] = _mm256_add_epi32(sums.half[i], _mm256_add_epi32(first, second));
+  }
+  __builtin_memcpy_inline(&a, &sums, 64);
+  return a;
+}
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define MOST_ROWS 4
+#define SIGNED_BYTES
+typedef struct { int32x4_t part[4]; } quad;
+typedef struct { int8x16_t part[4]; } quad8;
+INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
+  const int8x16_t every = vreinterpretq_s8_s32(vdupq_n_s32(x));
+  quad sums;
+  quad8 bytes;
+  __builtin_memcpy_inline(&sums, &a, 64);
+  __builtin_memcpy_inline(&bytes, &w, 64);
+  UNROLL for (int i = 0; i < 4; i++) {
+#if defined(__ARM_FEATURE_DOTPROD)
+    sums.part[i] = vdotq_s32(sums.part[i], bytes.part[i], every);
+#else
+    int16x8_t low = vmull_s8(vget_low_s8(bytes.part[i]), vget_low_s8(every));
+    int16x8_t high = vmull_s8(vget_high_s8(bytes.part[i]), vget_high_s8(every));
+    sums.part[i] = vpadalq_s16(sums.part[i], vpaddq_s16(low, high));
+#endif
+  }
+  __builtin_memcpy_inline(&a, &sums, 64);
+  return a;
+}
+#else
+#error "no dot product for this instruction set"
+#endif
+
+// Weights of int8 are stored with 128 added. Signed hardware takes it off each byte, unsigned hardware off the sum.
+#if defined(SIGNED_BYTES)
+INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p ^ 0x80; }
+INLINE i32x16 int8_start(int32_t sum_of_x) { (void)sum_of_x; return splat_i32(0); }
+#else
+INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p; }
+INLINE i32x16 int8_start(int32_t sum_of_x) { return splat_i32(-128 * sum_of_x); }
+#endif

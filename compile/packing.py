@@ -1,0 +1,138 @@
+"""How kernel programs store matrices: sixteen output channels at a time, in the order in which a kernel reads them.
+
+A part ``packed`` i8 [rows / 16, bytes of a block] holds weights and scales together, so that nothing is rearranged when
+a model is loaded. ``compile/kernels/matmul.h`` reads what this writes:
+
+    f32, f16    [columns][16]
+    int8        f32 scale [16], then [columns / 4][16][4] bytes, each a weight plus 128
+    int4        a super-block after the other: f16 d and dmin [16], by group scale and low u8 [16], by group nibbles
+                [4][16][4], the low half of byte j of word i being column 8i + j and the high half 8i + 4 + j
+
+Columns of integer weights are padded with zeros to whole groups of 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.compile.int4 import GROUP, SUPER_BLOCK, Blocks, padded, quantise
+from paceline.compile.stored import Part
+
+FORM = "packed"
+LANES = 16  # output channels of a block
+_BYTES_PER_WORD = 4
+_LARGEST, _BIAS = 127, 128  # one operand of the widest dot products has no sign, so a weight is stored with a bias
+_GROUPS = SUPER_BLOCK // GROUP
+_ALIGNED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A precision in packed form; ``whole_groups`` says that activations are rounded to bytes, a group at a time."""
+
+    name: str
+    whole_groups: bool
+    block_bytes: Callable[[int], int]
+    pack: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
+    form: str = FORM
+
+    def columns(self, columns: int) -> int:
+        """Columns as kernels count them."""
+        return padded(columns) if self.whole_groups else columns
+
+    def parts(self, rows: int, columns: int) -> dict[str, Part]:
+        """See ``Stored``."""
+        return {"packed": Part("i8", (-(-rows // LANES), self.block_bytes(self.columns(columns))))}
+
+    def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        """See ``Stored``; rows that the last sixteen lack are stored as zeros."""
+        rows, columns = block.shape
+        whole = np.zeros((-(-rows // LANES) * LANES, self.columns(columns)), np.float32)
+        whole[:rows, :columns] = block
+        return {"packed": self.pack(whole)}
+
+    def for_vocabulary(self) -> Packed:
+        """See ``Stored``."""
+        return PACKED["int8"] if self.name == "int4" else self
+
+
+class PackedInt4(Packed):
+    """Also takes int4 as it is."""
+
+    def store_blocks(self, blocks: Blocks) -> dict[str, NDArray[Any]]:
+        """See ``StoresBlocks``."""
+        return {"packed": _int4_bytes(blocks.rows(_padded_rows(blocks.nibbles.shape[0])))}
+
+
+def _padded_rows(rows: int) -> NDArray[np.intp]:
+    """All rows, the last one again until sixteen are full: nobody reads what comes of it."""
+    return np.minimum(np.arange(-(-rows // LANES) * LANES), rows - 1)
+
+
+def _lanes_last(values: NDArray[Any]) -> NDArray[Any]:
+    """[rows, columns] as [rows / 16, columns, 16]."""
+    return np.ascontiguousarray(values.reshape(-1, LANES, values.shape[1]).swapaxes(1, 2))
+
+
+def _raw(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bytes of each entry of the first axis: u8 [blocks, bytes]."""
+    return np.ascontiguousarray(values).reshape(values.shape[0], -1).view(np.uint8)
+
+
+def _float_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return _raw(_lanes_last(whole))
+
+
+def _half_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
+    limit = np.float32(np.finfo(np.float16).max)
+    return _raw(_lanes_last(np.clip(whole, -limit, limit).astype(np.float16)))
+
+
+def _words(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """[rows, columns] as [rows / 16, columns / 4, 16, 4]."""
+    return values.reshape(-1, LANES, values.shape[1] // _BYTES_PER_WORD, _BYTES_PER_WORD).swapaxes(1, 2)
+
+
+def _int8_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
+    scale = (np.abs(whole).max(axis=1, keepdims=True) / np.float32(_LARGEST)).astype(np.float32)
+    scale[scale == 0] = 1
+    biased = (np.rint(whole / scale) + _BIAS).astype(np.uint8)
+    return np.concatenate([_raw(_lanes_last(scale)), _raw(_words(biased))], axis=1)
+
+
+def _int4_bytes(blocks: Blocks) -> NDArray[np.uint8]:
+    """Super-blocks one after the other, each as ``kernels/matmul.h`` wants it."""
+    pairs = blocks.nibbles.reshape(blocks.nibbles.shape[0], -1, 2, _BYTES_PER_WORD)
+    nibbles = _words((pairs[:, :, 0] | pairs[:, :, 1] << 4).reshape(pairs.shape[0], -1))
+    factors = np.stack([_lanes_last(blocks.scales), _lanes_last(blocks.lows)], axis=2)
+    halves = np.stack([_lanes_last(blocks.d), _lanes_last(blocks.dmin)], axis=2)
+    pieces = []
+    for index in range(halves.shape[1]):
+        groups = slice(index * _GROUPS, (index + 1) * _GROUPS)
+        some = _raw(factors[:, groups])
+        pieces += [_raw(halves[:, index]), np.pad(some, ((0, 0), (0, -some.shape[1] % _ALIGNED)))]
+        words = slice(groups.start * GROUP // 8, groups.stop * GROUP // 8)
+        pieces.append(_raw(nibbles[:, words]))
+    return np.concatenate(pieces, axis=1)
+
+
+def _int4_block_bytes(columns: int) -> int:
+    groups = columns // GROUP
+    whole, rest = divmod(groups, _GROUPS)
+    heads = whole * (_ALIGNED + 2 * LANES * _GROUPS)
+    if rest:
+        heads += _ALIGNED + -(-2 * LANES * rest // _ALIGNED) * _ALIGNED
+    return heads + groups * GROUP * LANES // 2
+
+
+PACKED: dict[str, Packed] = {
+    "f32": Packed("f32", False, lambda columns: columns * LANES * 4, _float_bytes),
+    "f16": Packed("f16", False, lambda columns: columns * LANES * 2, _half_bytes),
+    "int8": Packed("int8", True, lambda columns: columns * LANES + 4 * LANES, _int8_bytes),
+    "int4": PackedInt4("int4", True, _int4_block_bytes, lambda whole: _int4_bytes(quantise(whole))),
+}
