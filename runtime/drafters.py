@@ -107,7 +107,8 @@ class ModelDrafter:
 class NgramDrafter:
     """Prompt lookup: what followed the last time that the text's last few tokens stood in it.
 
-    The longest match of ``longest`` down to ``shortest`` tokens wins, and of those the most recent.
+    The longest match of ``longest`` down to ``shortest`` tokens wins, and of those the most recent. A copy ends where
+    the text does, unless all of it stands there twice: such a text goes round, and the copy with it.
     """
 
     def __init__(self, *, vocabulary: int, longest: int = 3, shortest: int = 1) -> None:
@@ -137,5 +138,12 @@ def _continuation(text: NDArray[np.int32], length: int, longest: int, shortest: 
         found = np.flatnonzero((windows == text[-size:]).all(axis=1))
         if len(found):
             start = int(found[-1]) + size
-            return tuple(int(token) for token in text[start : start + length])
+            return tuple(int(token) for token in _copied(text, start, length))
     return ()
+
+
+def _copied(text: NDArray[np.int32], start: int, length: int) -> NDArray[np.int32]:
+    """Up to ``length`` tokens from ``start`` on, beyond the end where what stands there repeats what is before it."""
+    rest = text[start:]
+    goes_round = len(rest) <= start and np.array_equal(text[start - len(rest) : start], rest)
+    return np.resize(rest, length) if goes_round else rest[:length]

@@ -189,16 +189,40 @@ def test_a_seed_gives_the_same_text(kind: str) -> None:
     assert len(set(first)) > 1
 
 
-def test_ngram_copies_what_followed_the_longest_latest_match() -> None:
-    def propose(text: list[int], length: int) -> Proposal:
-        drafter = NgramDrafter(vocabulary=10)
-        return drafter.propose(text, length, sampling=Sampling(), random=np.random.default_rng(0))
+def propose(text: list[int], length: int) -> Proposal:
+    return NgramDrafter(vocabulary=10).propose(text, length, sampling=Sampling(), random=np.random.default_rng(0))
 
+
+def test_ngram_copies_what_followed_the_longest_latest_match() -> None:
     assert propose([1, 2, 3, 9, 2, 3, 7, 1, 2, 3], 2).tokens == (9, 2)
     assert propose([2, 3, 9, 2, 3, 7, 2, 3], 2).tokens == (7, 2)
     assert propose([1, 2, 3, 4], 3).tokens == ()
     assert propose([5], 3).tokens == ()
-    assert propose([5, 5], 3).tokens == (5,)
+    assert propose([5, 5], 3).tokens == (5, 5, 5)
+    assert propose([5, 1, 2, 5], 4).tokens == (1, 2, 5)  # stands there once: nothing says that it goes round
+
+
+@given(
+    before=st.lists(st.integers(0, 2), max_size=6),
+    pattern=st.lists(st.integers(3, 9), min_size=1, max_size=6, unique=True),
+    more=st.integers(0, 12),
+    length=st.integers(1, 20),
+)
+def test_ngram_goes_round_with_a_text_that_does(before: list[int], pattern: list[int], more: int, length: int) -> None:
+    endless = pattern * 40
+    standing = 2 * len(pattern) + more
+    assert propose([*before, *endless[:standing]], length).tokens == tuple(endless[standing : standing + length])
+
+
+@given(text=st.lists(st.integers(0, 3), min_size=1, max_size=20), length=st.integers(1, 12))
+def test_ngram_only_ever_repeats(text: list[int], length: int) -> None:
+    tokens, end = propose(text, length).tokens, len(text)
+    longer = [*text, *tokens]
+    distances = [far for far in range(1, end) if longer[end - 1 :] == longer[end - 1 - far : len(longer) - far]]
+    assert len(tokens) <= length
+    assert bool(tokens) == (text[-1] in text[:-1])
+    # Short of what was asked for, it copied all that stands after the match.
+    assert not tokens or (distances if len(tokens) == length else len(tokens) in distances)
 
 
 def test_model_drafter_stops_at_an_end() -> None:
