@@ -89,7 +89,7 @@ def measure(folder: Path, *, mapping: str | None, draft_length: int | None, prom
 def _needed(folder: Path, model: Model) -> tuple[int, int]:
     """Bytes of weights on disk and of caches of the models that were loaded."""
     used = [entry for entry in model.bundle.models if entry.role in model.setting.places]
-    weights = {entry.weights for entry in used}
+    weights = {entry.weights[model.setting.places[entry.role]] for entry in used}
     size = sum((folder / name).stat().st_size for name in weights)
     return size, sum(cache_bytes(entry.spec, model.bundle.context) for entry in used)
 

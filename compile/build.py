@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from paceline.compile.archive import stored_bytes, write_archive
-from paceline.compile.cache import Cache, Entry, default_folder, key, place, versions
-from paceline.compile.capture import Capture
+from paceline.compile.cache import Cache, Entry, default_folder, place, versions
+from paceline.compile.jobs import Job, Made, Progress, Work
 from paceline.compile.output import Request, check_output, keep_measurements
-from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER, open_weights, read_package
+from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER
 from paceline.compile.pair import Candidate, candidates, chosen_context
 from paceline.compile.pipeline import Pipeline
-from paceline.compile.precision import precision_named, precision_on, refusal
 from paceline.compile.tools import Children
-from paceline.costmodel import Role
-from paceline.errors import CompileFailed, UsageError
+from paceline.errors import UsageError
 from paceline.files import describe, new_folder, write_json, writing
-from paceline.partition import Bundle, BundledModel, Failure
+from paceline.partition import Bundle, BundledModel
 from paceline.partition.bundle import MANIFEST
 from paceline.targets import ProcessingUnit, Soc
 
 WIDTHS = (1, 2, 4, 8, 16, 64)
-Progress = Callable[[str, int, int], None]
-# what decodes, joins and rounds weights: mended, it makes another archive of the same package
-_ARCHIVED_BY = (
-    *("archive", "parameters", "precision", "rope", "family", "gemma3", "llama", "qwen2", "qwen3"),
-    *("gguf_file", "gguf_weights", "safetensors_file", "safetensors_weights", "package"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One program to compile."""
-
-    model: Candidate
-    unit: ProcessingUnit
-    capture: Capture
 
 
 def build(
@@ -61,13 +36,16 @@ def build(
     dump: Path | None = None,
     jobs: int | None = None,
     replace: bool = False,
+    kernels: bool = True,
     progress: Progress = lambda what, done, total: None,
 ) -> Bundle:
     """Compile a target and, where given, a drafter for the units of a SoC into a bundle at ``output``.
 
     ``context`` is 512 tokens unless said, or as many as the models were trained for. A bundle of the same request is
     built again in place; ``replace`` allows to replace another one. A program that cannot be made becomes a
-    ``Failure`` of the bundle. ``progress(what, done, total)`` counts finished pieces of work.
+    ``Failure`` of the bundle. Without
+    ``kernels`` CPU programs are traced and compiled as those of GPUs are. ``progress(what, done, total)`` counts
+    finished pieces of work.
 
     Raises:
         CompileFailed: no program of the target could be made.
@@ -88,7 +66,8 @@ def build(
         with writing(dump):
             dump.mkdir(parents=True, exist_ok=True)
     with new_folder(output, replace=replace) as folder:
-        work = _Work(Pipeline(Cache(default_folder()), Children(), dump), context, widths, progress)
+        pipeline = Pipeline(Cache(default_folder()), Children(), dump)
+        work = Work(pipeline, context, widths, kernels=kernels, progress=progress)
         made = work.run(models, chosen, jobs or os.cpu_count() or 1)
         bundle = _assemble(folder, soc, models, made, context, widths)
         keep_measurements(output, bundle, folder)
@@ -113,139 +92,23 @@ def _widths(widths: tuple[int, ...], context: int) -> tuple[int, ...]:
     return tuple(sorted({1, *widths}))
 
 
-_Programs = list[tuple[_Job, Future[Entry]]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """What came out: entries of the cache, by model and unit."""
-
-    weights: dict[Role, Entry]
-    programs: dict[tuple[Role, str], Entry]
-    failures: tuple[Failure, ...]
-
-
-class _Work:
-    """Runs everything that a bundle needs on a few threads, which wait for child processes."""
-
-    def __init__(self, pipeline: Pipeline, context: int, widths: tuple[int, ...], progress: Progress) -> None:
-        self.pipeline, self.context, self.widths, self.progress = pipeline, context, widths, progress
-        self.stopped = threading.Event()
-
-    def run(self, models: tuple[Candidate, ...], units: tuple[ProcessingUnit, ...], jobs: int) -> _Made:
-        wanted, failures = self._jobs(models, units)
-        pool = ThreadPoolExecutor(jobs)
-        try:
-            # first in, first out: a program that waits for its IR never holds the thread that its IR needs
-            lowered = {job.capture: pool.submit(self.pipeline.lower, job.capture) for job in wanted}
-            weights = {model.role: pool.submit(self._weights, model) for model in models}
-            programs = [(job, pool.submit(self._program, job, lowered[job.capture])) for job in wanted]
-            self._watch([*lowered.values(), *weights.values(), *(future for _, future in programs)])
-            archives = {role: future.result() for role, future in weights.items()}
-        except BaseException:
-            self.stopped.set()
-            self.pipeline.children.stop()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return self._collect(programs, archives, failures)
-
-    def _jobs(
-        self, models: tuple[Candidate, ...], units: tuple[ProcessingUnit, ...]
-    ) -> tuple[list[_Job], list[Failure]]:
-        wanted, failures = [], []
-        for model in models:
-            for unit in units:
-                if reason := refusal(model.precision, unit):
-                    failures.append(_failure(model, unit, reason))
-                else:
-                    wanted.append(_Job(model, unit, self._capture(model, unit)))
-        return wanted, failures
-
-    def _capture(self, model: Candidate, unit: ProcessingUnit) -> Capture:
-        form = precision_on(model.precision, unit).form
-        return Capture(
-            spec=model.package.spec, precision=model.precision, form=form, context=self.context, widths=self.widths
-        )
-
-    def _program(self, job: _Job, lowered: Future[Entry]) -> Entry:
-        lowered.result()
-        return self.pipeline.program(job.capture, job.unit)
-
-    def _weights(self, model: Candidate) -> Entry:
-        package, precision = model.package, precision_named(model.precision)
-        shape = msgspec.to_builtins(package.spec)
-        name = key(
-            *("weights", shape, model.precision, self.context, msgspec.to_builtins(package.files)), by=_ARCHIVED_BY
-        )
-
-        def write(output: Path) -> None:
-            read_package(model.folder, checksums=True)  # the cache files the archive under these very checksums
-            weights = open_weights(model.folder, package)
-            write_archive(weights, package.spec, precision, self.context, output, tick=self._tick)
-
-        return self.pipeline.cache.make(name, "irpa", write)
-
-    def _tick(self, done: int, total: int) -> None:
-        if self.stopped.is_set():
-            raise InterruptedError("the build was stopped")
-
-    def _watch(self, futures: list[Future[Entry]]) -> None:
-        """Wait for all; a program that cannot be made spoils nothing else, but a full disk ends it all."""
-        for done, future in enumerate(as_completed(futures), 1):
-            error = future.exception()
-            if error is not None and not isinstance(error, CompileFailed):
-                raise error
-            self.progress("compile", done, len(futures))
-
-    def _collect(self, programs: _Programs, weights: dict[Role, Entry], failures: list[Failure]) -> _Made:
-        made: dict[tuple[Role, str], Entry] = {}
-        for job, future in programs:
-            error = future.exception()
-            if isinstance(error, CompileFailed):
-                failures.append(_failure(job.model, job.unit, f"{error.tool} failed: {error.diagnostic}", error))
-            else:
-                made[job.model.role, job.unit.name] = future.result()
-        if not any(role == "target" for role, _ in made):
-            raise _nothing(programs, failures)
-        return _Made(weights, made, tuple(failures))
-
-
-def _nothing(programs: _Programs, failures: list[Failure]) -> CompileFailed:
-    for job, future in programs:
-        error = future.exception()
-        if job.model.role == "target" and isinstance(error, CompileFailed):
-            return error
-    return CompileFailed(tool="paceline", diagnostic="; ".join(f.reason for f in failures), command=())
-
-
-def _failure(model: Candidate, unit: ProcessingUnit, reason: str, error: CompileFailed | None = None) -> Failure:
-    return Failure(
-        role=model.role,
-        precision=model.precision,
-        unit=unit.name,
-        reason=reason,
-        command="" if error is None else shlex.join(error.command),
-    )
-
-
 def _assemble(
-    folder: Path, soc: Soc, models: tuple[Candidate, ...], made: _Made, context: int, widths: tuple[int, ...]
+    folder: Path, soc: Soc, models: tuple[Candidate, ...], made: Made, context: int, widths: tuple[int, ...]
 ) -> Bundle:
     """Put the files into the bundle's folder and describe them."""
-    files = {}
-    bundled = []
+    files, entries = {}, dict[str, Entry]()
+    bundled: list[BundledModel] = []
     for model in models:
-        stem = f"{model.role}.{model.precision}"
-        programs = {unit: f"{stem}.{unit}.vmfb" for role, unit in made.programs if role == model.role}
-        if not programs:
+        jobs = {unit: job for (role, unit), (job, _) in made.programs.items() if role == model.role}
+        if not jobs:
             continue
-        entries = {name: made.programs[model.role, unit] for unit, name in programs.items()}
-        entries[f"{stem}.irpa"] = made.weights[model.role]
-        for name, entry in entries.items():
-            place(entry, folder / name)
-            files[name] = entry.entry
-        bundled.append(_bundled(model, programs, f"{stem}.irpa", context))
+        bundled.append(_bundled(model, jobs))
+        for unit, name in bundled[-1].programs.items():
+            entries[name] = made.programs[model.role, unit][1]
+            entries[bundled[-1].weights[unit]] = made.weights[model.role, jobs[unit].stored.form]
+    for name, entry in entries.items():
+        place(entry, folder / name)
+        files[name] = entry.entry
     target = models[0]
     for name in (TOKENIZER, CHAT_TEMPLATE):
         if name in target.package.files:
@@ -264,14 +127,13 @@ def _assemble(
     )
 
 
-def _bundled(model: Candidate, programs: dict[str, str], weights: str, context: int) -> BundledModel:
-    spec = model.package.spec
+def _bundled(model: Candidate, jobs: dict[str, Job]) -> BundledModel:
+    stem = f"{model.role}.{model.precision}"
     return BundledModel(
         role=model.role,
-        spec=spec,
+        spec=model.package.spec,
         precision=model.precision,
-        weights=weights,
-        weights_bytes=stored_bytes(spec, precision_named(model.precision), context),
-        programs=programs,
+        programs={unit: f"{stem}.{unit}.vmfb" for unit in jobs},
+        weights={unit: f"{stem}.{'packed.' if job.capture.kernels else ''}irpa" for unit, job in jobs.items()},
         same_as_target=model.same_as_target,
     )

@@ -74,6 +74,13 @@ SETS = (
     InstructionSet("aarch64-dotprod", "aarch64", frozenset({"dotprod"})),
     InstructionSet("aarch64-neon", "aarch64", frozenset()),
 )
+
+
+def set_named(name: str) -> InstructionSet:
+    """The set called ``name``, one of ``SETS``."""
+    return next(some for some in SETS if some.name == name)
+
+
 _LINUX_NAMES = {"avx512_vnni": "avx512vnni", "asimddp": "dotprod"}
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
 

@@ -15,10 +15,10 @@ import math
 import struct
 
 from paceline.compile.capture import Capture
-from paceline.compile.kernel_text import Builder, Value, module_text
 from paceline.compile.kernel_calls import InstructionSet
+from paceline.compile.kernel_text import Builder, Value, module_text
 from paceline.compile.packing import LANES, PACKED, Packed
-from paceline.compile.parameters import Matrix, declared, parameters
+from paceline.compile.parameters import declared, parameters
 from paceline.costmodel import ModelSpec, cache_rows
 
 _ROWS_AT_ONCE = 8  # of an attention workgroup, as in kernels/attention.h

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from paceline.compile.kernel_calls import KERNELS, InstructionSet
 
 SCOPE = "model"  # of the parameters, as programs and archives name it
+_BYTE, _POINTER = "memref<1xi8>", "memref<i8>, index, index, index"
 _ELF = {
     "x86_64": ("x86_64-none-elf", "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-f80:128-n8:16:32:64-S128"),
     "aarch64": ("aarch64-none-elf", "e-m:e-i8:8:32-i16:16:32-i64:64-i128:128-n32:64-S128"),
@@ -129,11 +130,13 @@ def module_text(kernels: InstructionSet, weights: Mapping[str, str], functions: 
     )
     return (
         f'#native = #hal.executable.target<"llvm-cpu", "embedded-elf-{kernels.architecture}", '
-        f'{{cpu = "generic", cpu_features = "", data_layout = "{layout}", native_vector_size = 16 : index, target_triple = "{triple}"}}>\n'
+        f'{{cpu = "generic", cpu_features = "", data_layout = "{layout}", native_vector_size = 16 : index, '
+        f'target_triple = "{triple}"}}>\n'
         '#cpu = #hal.device.target<"local", [#native]> : !hal.device\n'
         "module @model attributes {hal.device.targets = [#cpu]} {\n"
         "  hal.executable private @kernels {\n"
-        f'    hal.executable.variant public @native target(#native) objects([#hal.executable.object<{{path = "{kernels.object.name}"}}>]) {{\n'
+        "    hal.executable.variant public @native target(#native) "
+        f'objects([#hal.executable.object<{{path = "{kernels.object.name}"}}>]) {{\n'
         + "".join(_export_text(ordinal, name, export) for ordinal, (name, export) in enumerate(exports.items()))
         + "      builtin.module {\n"
         + "".join(_declaration(name) for name in sorted(used))
@@ -171,11 +174,12 @@ def _declaration(kernel: str) -> str:
 def _body(name: str, export: _Export) -> str:
     """One workgroup: every array as a plain pointer, every integer widened, and which workgroup it is."""
     signature, layout = KERNELS[export.kernel], _layout(export.kernel)
+    space = "alignment(64) offset(%zero)"
     lines = ["%zero = arith.constant 0 : index", "%part = hal.interface.workgroup.id[0] : index"]
     for i, _ in enumerate(signature.arrays):
         lines += [
-            f"%s{i} = hal.interface.binding.subspan layout({layout}) binding({i}) alignment(64) offset(%zero) : memref<1xi8>",
-            f"%p{i}, %o{i}, %n{i}, %t{i} = iree_codegen.extract_strided_metadata %s{i} : memref<1xi8> -> memref<i8>, index, index, index",
+            f"%s{i} = hal.interface.binding.subspan layout({layout}) binding({i}) {space} : {_BYTE}",
+            f"%p{i}, %o{i}, %n{i}, %t{i} = iree_codegen.extract_strided_metadata %s{i} : {_BYTE} -> {_POINTER}",
         ]
     for i, _ in enumerate(signature.integers):
         lines += [

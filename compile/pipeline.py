@@ -5,7 +5,8 @@
       | lower      iree-compile --compile-to=input, weight matmuls marked  -> linalg
       | emit       iree-compile for one processing unit                    -> .vmfb
 
-Each phase is a file made from a file, cached by what went into it; units share the first two phases.
+Each phase is a file made from a file, cached by what went into it; units share the first two phases. A program of our
+own kernels has one phase less: its text is written instead of captured and lowered.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ import msgspec
 from paceline.compile import cpu
 from paceline.compile.cache import Cache, Entry, key
 from paceline.compile.capture import Capture
-from paceline.compile.emit_vmfb import emit_vmfb, flags
+from paceline.compile.emit_vmfb import emit_vmfb, flags, iree_compile
+from paceline.compile.kernel_calls import FOLDER, set_named
+from paceline.compile.kernel_program import program_text
 from paceline.compile.lower_to_linalg import lower_to_linalg
 from paceline.compile.tools import Children
 from paceline.targets import ProcessingUnit
 
-_CAPTURED_BY = ("capture", "decoder", "export_model", "parameters", "precision")
+_CAPTURED_BY = ("capture", "decoder", "export_model", "parameters", "precision", "int4", "stored")
+_WRITTEN_BY = ("kernel_program", "kernel_text", "kernel_calls", "parameters", "packing", "int4", "stored")
+_LINKED = ("--iree-input-type=none", f"--iree-hal-executable-object-search-path={FOLDER}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +64,23 @@ class Pipeline:
         )
         return self._dumped(made, capture, "2-linalg.mlir")
 
+    def source(self, capture: Capture) -> Entry:
+        """All phases but the last: MLIR that is ready for a unit."""
+        if not capture.kernels:
+            return self.lower(capture)
+        kernels = set_named(capture.kernels)
+        name = key("kernels", _shape(capture), kernels.digest(), by=_WRITTEN_BY)
+        made = self.cache.make(name, "kernels.mlir", lambda output: _write(output, program_text(capture, kernels)))
+        return self._dumped(made, capture, "1-kernels.mlir")
+
     def program(self, capture: Capture, unit: ProcessingUnit) -> Entry:
         """All phases: a .vmfb for ``unit``.
 
         Raises:
             CompileFailed: a phase failed; its input stays in the cache, so that the command can be repeated.
         """
+        if capture.kernels:
+            return self._linked(capture, unit)
         name = key(
             *("emit", _shape(capture), flags(unit), cpu.identity(unit)),
             by=(*_CAPTURED_BY, "lower_to_linalg"),
@@ -77,6 +93,18 @@ class Pipeline:
             name, "vmfb", lambda output: emit_vmfb(source, unit, output, self.children, dump=folder)
         )
 
+    def _linked(self, capture: Capture, unit: ProcessingUnit) -> Entry:
+        name = key("link", _shape(capture), set_named(capture.kernels).digest(), by=_WRITTEN_BY)
+        if self.dump is None and (found := self.cache.find(name, "vmfb")):
+            return found
+        source = self.source(capture).path
+        extra = (
+            () if self.dump is None else (f"--dump-compilation-phases-to={self.dump / label(capture)}.2-{unit.name}",)
+        )
+        return self.cache.remake(
+            name, "vmfb", lambda output: iree_compile(source, (*_LINKED, *extra), output, self.children)
+        )
+
     def _dumped(self, entry: Entry, capture: Capture, ending: str) -> Entry:
         if self.dump is not None:
             self.dump.mkdir(parents=True, exist_ok=True)
@@ -87,6 +115,10 @@ class Pipeline:
 def label(capture: Capture) -> str:
     """What dumped files of a capture are called."""
     return f"{capture.spec.name}.{capture.precision}-{capture.form}"
+
+
+def _write(output: Path, text: str) -> None:
+    output.write_text(text)
 
 
 def _shape(capture: Capture) -> object:

@@ -1,7 +1,7 @@
 """A bundle: what was compiled for one SoC, on disk and as a value.
 
 bundle.json             this value: versions, SoC, models, checksum of every file
-<role>.<precision>.irpa            weights, shared by all units
+<role>.<precision>.irpa            weights, shared by the units whose programs read them alike
 <role>.<precision>.<unit>.vmfb     one program a unit; exports step_<width> for each width
 tokenizer.json, chat_template.jinja
 profile.json, acceptance.json, plan.json    written later, not under checksum
@@ -37,18 +37,17 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One model of a bundle: ``programs`` maps a unit's name to its .vmfb, ``weights`` is the .irpa.
+    """One model of a bundle: ``programs`` maps a unit's name to its .vmfb, ``weights`` to the .irpa that it reads.
 
-    ``weights_bytes`` is what the parameters occupy; ``same_as_target`` marks a drafter that is the target itself
+    ``same_as_target`` marks a drafter that is the target itself
     at another precision.
     """
 
     role: Role
     spec: ModelSpec
     precision: str
-    weights: str
-    weights_bytes: int
     programs: dict[str, str]
+    weights: dict[str, str]
     same_as_target: bool = False
 
 
@@ -106,10 +105,10 @@ def read_bundle(folder: Path, *, checksums: bool = False) -> Bundle:
     bundle = read_json(folder / MANIFEST, Bundle, error=BundleError, schema=SCHEMA, remedy="compile it again")
     if sorted(model.role for model in bundle.models) not in (["target"], ["drafter", "target"]):
         raise BundleError(f"{folder / MANIFEST} names no target or too many models; compile it again")
-    for name in (name for model in bundle.models for name in (model.weights, *model.programs.values())):
+    for name in (name for model in bundle.models for name in (*model.weights.values(), *model.programs.values())):
         if name not in bundle.files:
             raise BundleError(f"{folder / MANIFEST} uses {name!r} without a checksum for it; compile it again")
-    weights = {model.weights for model in bundle.models}
+    weights = {name for model in bundle.models for name in model.weights.values()}
     check_files(
         folder / MANIFEST,
         bundle.files,

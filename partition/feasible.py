@@ -64,13 +64,13 @@ def _size(count: float) -> str:
 
 def model_footprint(bundle: Bundle, model: BundledModel, unit: str) -> Footprint:
     """Bytes of one model of the bundle once it is loaded on ``unit``."""
-    entry = bundle.files.get(model.programs.get(unit, ""))
+    weights, program = (bundle.files.get(files.get(unit, "")) for files in (model.weights, model.programs))
     return footprint(
         model.spec,
-        weights=model.weights_bytes,
+        weights=weights.bytes if weights else 0,
         context=bundle.context,
         width=max(bundle.widths),
-        program=entry.bytes if entry else 0,
+        program=program.bytes if program else 0,
     )
 
 

@@ -47,7 +47,7 @@ class IreeDevice:
         """
         path = folder / model.programs[self.unit.name]
         try:
-            return IreeProgram(self.hal, path, folder / model.weights, bundle, model)
+            return IreeProgram(self.hal, path, folder / model.weights[self.unit.name], bundle, model)
         except (OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BundleError(f"{path} cannot be loaded on {self.description}: {reason}; compile it again") from error

@@ -247,9 +247,8 @@ def _null_model(role: Role) -> BundledModel:
         vocabulary=NULL_VOCABULARY, context=256, norm_epsilon=1e-5, rope=Rope(theta=1e4),
     )  # fmt: skip
     programs = {unit: f"{role}.f32.{unit}.vmfb" for unit in ("cpu", "gpu")}
-    return BundledModel(
-        role=role, spec=spec, precision="f32", weights=f"{role}.f32.irpa", weights_bytes=0, programs=programs
-    )
+    weights = dict.fromkeys(programs, f"{role}.f32.irpa")
+    return BundledModel(role=role, spec=spec, precision="f32", weights=weights, programs=programs)
 
 
 @pytest.fixture(scope="session")
@@ -280,7 +279,7 @@ def null_bundle(tmp_path: Path, letters: Path) -> Callable[..., Path]:
             (folder / "chat_template.jinja").write_text(template)
         models = tuple(_null_model(role) for role in (("target", "drafter") if drafter else ("target",)))
         for model in models:
-            for name in (model.weights, *model.programs.values()):
+            for name in (*model.weights.values(), *model.programs.values()):
                 (folder / name).write_bytes(name.encode())
         gpu = msgspec.structs.replace(NULL_UNIT, name="gpu", kind="gpu")
         bundle = Bundle(

@@ -85,7 +85,7 @@ def test_nothing_changed_nothing_compiled(
     assert second == first
     assert first.drafter is not None
     assert first.drafter.same_as_target
-    assert first.drafter.weights_bytes < first.target.weights_bytes
+    assert first.files[first.drafter.weights["cpu"]].bytes < first.files[first.target.weights["cpu"]].bytes
     read_bundle(tmp_path / "two", checksums=True)
 
 
@@ -99,15 +99,21 @@ def test_a_dump_that_cannot_be_written_is_refused_before_any_work(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_dump_holds_the_ir_of_each_phase(tmp_path: Path, tiny_package: Callable[..., Path]) -> None:
-    build(soc=SOC, target=tiny_package("llama"), output=tmp_path / "b", dump=tmp_path / "dump", **SMALL)
-    files = sorted(path.name for path in (tmp_path / "dump").iterdir())
-    assert [name.split(".", 1)[1].split("f32-plain.")[1] for name in files] == [
-        "1-torch.mlir",
-        "2-linalg.mlir",
-        "3-cpu",
-    ]
-    assert any("executable-targets" in path.name for path in (tmp_path / "dump" / files[2]).iterdir())
+@pytest.mark.parametrize(
+    ("kernels", "phases"),
+    [
+        (True, ["packed.1-kernels.mlir", "packed.2-cpu"]),
+        (False, ["plain.1-torch.mlir", "plain.2-linalg.mlir", "plain.3-cpu"]),
+    ],
+)
+def test_dump_holds_the_ir_of_each_phase(
+    tmp_path: Path, tiny_package: Callable[..., Path], kernels: bool, phases: list[str]
+) -> None:
+    dump = tmp_path / "dump"
+    build(soc=SOC, target=tiny_package("llama"), output=tmp_path / "b", dump=dump, kernels=kernels, **SMALL)
+    files = sorted(path.name for path in dump.iterdir())
+    assert [name.split(".", 1)[1].split("f32-")[1] for name in files] == phases
+    assert any("executable-targets" in path.name for path in (dump / files[-1]).iterdir())
 
 
 @pytest.mark.usefixtures("no_compiler")

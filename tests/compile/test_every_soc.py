@@ -48,7 +48,7 @@ def test_f32_and_int8_compile_for_cpu_and_gpu(compiled: Compile, name: str) -> N
     assert bundle.drafter is not None
     for model in (bundle.target, bundle.drafter):
         assert set(model.programs) == {"cpu", "gpu"}
-        assert {*model.programs.values(), model.weights} <= set(bundle.files)
+        assert {*model.programs.values(), *model.weights.values()} <= set(bundle.files)
 
 
 def test_a_program_that_iree_refuses_is_a_sentence_and_the_others_are_kept(compiled: Compile) -> None:

@@ -57,15 +57,14 @@ def bundled(role: Role, precision: str, layers: int) -> BundledModel:
         rope=Rope(theta=1e4),
     )
     programs = {name: f"{role}.{name}.vmfb" for name in ("cpu", "gpu")}
-    return BundledModel(
-        role=role, spec=spec, precision=precision, weights=f"{role}.irpa", weights_bytes=64, programs=programs
-    )
+    weights = dict.fromkeys(programs, f"{role}.irpa")
+    return BundledModel(role=role, spec=spec, precision=precision, weights=weights, programs=programs)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_tokenizer: Path) -> Path:
     models = (bundled("target", "f32", layers=40), bundled("drafter", "int8", layers=1))
-    for name in (name for model in models for name in (model.weights, *model.programs.values())):
+    for name in (name for model in models for name in (*model.weights.values(), *model.programs.values())):
         (tmp_path / name).write_bytes(name.encode())
     (tmp_path / "tokenizer.json").write_bytes((tiny_tokenizer / "tokenizer.json").read_bytes())
     bundle = Bundle(

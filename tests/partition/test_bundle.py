@@ -42,8 +42,7 @@ TARGET = {
     "role": "target",
     "spec": SPEC,
     "precision": "f32",
-    "weights": "target.f32.irpa",
-    "weights_bytes": 7,
+    "weights": {"cpu": "target.f32.irpa"},
     "programs": {"cpu": "target.f32.cpu.vmfb"},
 }
 
@@ -126,11 +125,11 @@ def test_a_changed_file_shows_in_its_checksum(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["../outside", "sub/file", "/etc/hostname"])
 def test_a_name_that_leaves_the_folder(folder: Path, name: str) -> None:
-    manifest(folder, files={name: {"bytes": 1, "sha256": ""}}, models=[{**TARGET, "weights": name, "programs": {}}])
+    manifest(folder, files={name: {"bytes": 1, "sha256": ""}}, models=[{**TARGET, "weights": {"cpu": name}, "programs": {}}])
     refused(folder, f"names '{name}', which is not a plain file name")
 
 
-@pytest.mark.parametrize("changes", [{"weights": "../outside"}, {"programs": {"cpu": "/etc/hostname"}}])
+@pytest.mark.parametrize("changes", [{"weights": {"cpu": "../outside"}}, {"programs": {"cpu": "/etc/hostname"}}])
 def test_a_model_may_only_use_files_with_a_checksum(folder: Path, changes: dict[str, Any]) -> None:
     manifest(folder, models=[{**TARGET, **changes}])
     refused(folder, "without a checksum for it")

@@ -70,8 +70,7 @@ def model(role: Role, precision: Any) -> BundledModel:
         role=role,
         spec=SPEC,
         precision=precision,
-        weights=f"{role}.irpa",
-        weights_bytes=weights_bytes(SPEC, precision),
+        weights=dict.fromkeys(UNITS, f"{role}.irpa"),
         programs={name: f"{role}.{name}.vmfb" for name in UNITS},
     )
 
@@ -84,7 +83,11 @@ BUNDLE = Bundle(
     models=(model("target", "f32"), model("drafter", "int8")),
     tokens=TokenIds(),
     versions={},
-    files={"target.cpu.vmfb": FileEntry(bytes=1000, sha256="0")},
+    files={
+        "target.cpu.vmfb": FileEntry(bytes=1000, sha256="0"),
+        "target.irpa": FileEntry(bytes=weights_bytes(SPEC, "f32"), sha256="0"),
+        "drafter.irpa": FileEntry(bytes=weights_bytes(SPEC, "int8"), sha256="0"),
+    },
 )
 
 

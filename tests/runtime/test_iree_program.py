@@ -91,7 +91,7 @@ def test_a_bundle_is_only_read(tiny_bundle: Path) -> None:
 def test_a_damaged_archive_is_a_sentence(tiny_bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, folder)
-    archive = folder / read_bundle(folder).target.weights
+    archive = folder / read_bundle(folder).target.weights["cpu"]
     whole = archive.read_bytes()
     for at in (0, 8, 64, 200):
         archive.write_bytes(whole[:at] + bytes(byte ^ 0xFF for byte in whole[at : at + 16]) + whole[at + 16 :])

@@ -47,8 +47,7 @@ def bundle(roles: Sequence[Role] = ("target", "drafter"), units: Sequence[str] =
             role=role,
             spec=SPEC,
             precision={"target": "f32", "drafter": "int8"}[role],
-            weights="w",
-            weights_bytes=8,
+            weights=dict.fromkeys(units, "w"),
             programs=dict.fromkeys(units, "p"),
         )
         for role in roles
