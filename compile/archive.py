@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.compile.package import Weights
+from paceline.compile.packing import FORM, LANES
 from paceline.compile.parameters import Matrix, Parameter, Table, declared, parameters, table_values
-from paceline.compile.precision import Part, Precision
+from paceline.compile.stored import Part, Stored, StoresBlocks
 from paceline.costmodel import ModelSpec
 
 _BLOCK = 1 << 22  # elements that are rounded at once
@@ -25,23 +26,23 @@ _BYTES = {"f32": 4, "f16": 2, "i8": 1, "i32": 4}
 _SAFETENSORS = {"f32": "F32", "f16": "F16", "i8": "I8", "i32": "I32"}
 
 
-def stored_bytes(spec: ModelSpec, precision: Precision, context: int) -> int:
+def stored_bytes(spec: ModelSpec, precision: Stored, context: int) -> int:
     """What the parameters occupy."""
-    parts = (part for parameter in parameters(spec, context) for part in declared(parameter, precision).values())
-    return sum(_size(part) for part in parts)
+    wanted = parameters(spec, context, traced=precision.form != FORM)
+    return sum(_size(part) for parameter in wanted for part in declared(parameter, precision).values())
 
 
 def write_archive(
     weights: Weights,
     spec: ModelSpec,
-    precision: Precision,
+    precision: Stored,
     context: int,
     output: Path,
     *,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write all parameters of a decoder; ``tick(done, total)`` counts parameters and may raise to stop."""
-    wanted = parameters(spec, context)
+    wanted = parameters(spec, context, traced=precision.form != FORM)
     scratch = output.with_name(output.name + ".safetensors")
     try:
         with scratch.open("wb") as file:
@@ -54,7 +55,7 @@ def write_archive(
         scratch.unlink(missing_ok=True)
 
 
-def _reserve(file: BinaryIO, wanted: tuple[Parameter, ...], precision: Precision) -> dict[str, int]:
+def _reserve(file: BinaryIO, wanted: tuple[Parameter, ...], precision: Stored) -> dict[str, int]:
     """Write the header; the place of each part in the file."""
     header, offsets, end = {}, {}, 0
     for parameter in wanted:
@@ -74,9 +75,7 @@ def _reserve(file: BinaryIO, wanted: tuple[Parameter, ...], precision: Precision
     return {name: start + offset for name, offset in offsets.items()}
 
 
-def _write(
-    file: BinaryIO, offsets: dict[str, int], parameter: Parameter, weights: Weights, precision: Precision
-) -> None:
+def _write(file: BinaryIO, offsets: dict[str, int], parameter: Parameter, weights: Weights, precision: Stored) -> None:
     place = {name: offset for name, offset in offsets.items() if name in declared(parameter, precision)}
     for parts in stored_blocks(parameter, weights, precision):
         for name, values in parts.items():
@@ -85,20 +84,29 @@ def _write(
             place[name] += values.nbytes
 
 
-def stored_blocks(parameter: Parameter, weights: Weights, precision: Precision) -> Iterator[dict[str, NDArray[Any]]]:
+def stored_blocks(parameter: Parameter, weights: Weights, precision: Stored) -> Iterator[dict[str, NDArray[Any]]]:
     """Stored parts by full name, some rows at a time."""
     if isinstance(parameter, Table):
         yield {parameter.name: table_values(parameter)}
         return
     for source in parameter.sources:
-        values = weights.read(source)
         if not isinstance(parameter, Matrix):
-            yield {parameter.name: values}
+            yield {parameter.name: weights.read(source)}
             continue
-        rows = max(1, _BLOCK // parameter.columns)
-        for first in range(0, values.shape[0], rows):
-            parts = precision.store(values[first : first + rows])
+        step = max(1, _BLOCK // parameter.columns // LANES) * LANES
+        for parts in _stored_rows(source, weights, parameter.stored(precision), step):
             yield {f"{parameter.name}.{part}": stored for part, stored in parts.items()}
+
+
+def _stored_rows(source: str, weights: Weights, stored: Stored, step: int) -> Iterator[dict[str, NDArray[Any]]]:
+    """Stored parts of a matrix, ``step`` rows at a time; what is int4 in the checkpoint is not rounded again."""
+    if isinstance(stored, StoresBlocks) and (blocks := weights.blocks(source)) is not None:
+        for first in range(0, blocks.nibbles.shape[0], step):
+            yield stored.store_blocks(blocks.rows(slice(first, first + step)))
+        return
+    values = weights.read(source)
+    for first in range(0, values.shape[0], step):
+        yield stored.store(values[first : first + step])
 
 
 def _size(part: Part) -> int:

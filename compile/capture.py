@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from paceline.compile.precision import PRECISIONS, Int8, Precision
+from paceline.compile.precision import FORMS, Precision
 from paceline.costmodel import ModelSpec
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A shape at a precision, with room for ``context`` tokens, at ``widths`` tokens a call.
 
-    ``form`` is ``Precision.form``: how the program reads stored bytes.
+    ``form`` is ``Stored.form``: how the program reads stored bytes. ``kernels`` names the instruction set of a kernel
+    program, empty for one that is traced.
     """
 
     spec: ModelSpec
@@ -19,7 +20,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     form: str
     context: int
     widths: tuple[int, ...]
+    kernels: str = ""
 
     def rules(self) -> Precision:
-        """The precision in this form."""
-        return Int8(words=True) if self.form == "words" else PRECISIONS[self.precision]
+        """The precision of a traced program."""
+        return FORMS[self.precision, self.form]

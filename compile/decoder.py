@@ -60,7 +60,8 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, span: Tensor, k_cache: Tensor, v_cache: Tensor) -> tuple[Tensor, Tensor]:
         # i32 at the border, i64 inside: demoting i64 for Vulkan would read an i64 input as if it were i32
         placed = self._span(tokens.shape[0], span[0].long())
-        x = settled(self.precision.rows(tokens.long(), self._parts("embedding")) * self.spec.embedding_scale)
+        vocabulary = self.precision.for_vocabulary()
+        x = settled(vocabulary.rows(tokens.long(), self._parts("embedding")) * self.spec.embedding_scale)
         new_k, new_v = [], []
         for i in range(self.spec.layers):
             attended, k, v = self._attention(
@@ -73,7 +74,7 @@ class Decoder(nn.Module):
             new_v.append(v)
         k_cache.index_copy_(2, placed.here, torch.stack(new_k))  # one write at the end: writes per layer do not compile
         v_cache.index_copy_(2, placed.here, torch.stack(new_v))
-        logits = self._linear("embedding" if self.spec.tied else "head", self._norm("norm", x))
+        logits = vocabulary.linear(self._norm("norm", x), self._parts("embedding" if self.spec.tied else "head"))
         return _first_largest(logits, self.get_parameter("indices")), logits
 
     def _span(self, n: int, position: Tensor) -> Span:

@@ -63,6 +63,12 @@ class GgufFile:
                 part[:] = dequantize(raw.reshape(_ROWS if part.size == _CHUNK else 1, -1), tensor.kind).ravel()
         return decoded.reshape(tensor.shape)
 
+    def read_raw(self, name: str) -> NDArray[np.uint8]:
+        """One tensor as it is stored, u8 [rows, bytes]."""
+        tensor = self.tensors[name]
+        raw = np.fromfile(self.path, dtype=np.uint8, count=tensor.size, offset=tensor.offset)
+        return raw.reshape(math.prod(tensor.shape[:-1]), -1)
+
 
 def open_gguf(path: Path) -> GgufFile:
     """Read and check a header: every tensor must lie in the file and have a type that can be decoded.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from paceline.compile.family import Family, expected_shapes
+from paceline.compile.int4 import Blocks
 from paceline.costmodel import ModelSpec
 from paceline.errors import CheckpointError
 
@@ -58,6 +59,10 @@ class OnnxWeights:
         array = numpy_helper.to_array(tensor, str(self._path.parent)).astype(np.float32, copy=False)
         array = np.ascontiguousarray(array.T if turned else array)
         return array + np.float32(offset) if offset else array
+
+    def blocks(self, name: str) -> Blocks | None:
+        """None: these files hold floats."""
+        return None
 
     def _find(self, name: str) -> tuple[Any, bool, float]:
         # The initialiser, whether it is stored [in, out], and what the norm convention adds to it.

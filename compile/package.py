@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from paceline.compile.families import family
 from paceline.compile.gguf_file import GgufFile, open_gguf
 from paceline.compile.gguf_weights import GgufWeights
+from paceline.compile.int4 import Blocks
 from paceline.compile.safetensors_weights import SafetensorsWeights, open_all
 from paceline.costmodel import ModelSpec
 from paceline.errors import PackageError
@@ -51,6 +52,10 @@ class Weights(Protocol):
 
     def read(self, name: str) -> NDArray[np.float32]:
         """One tensor, decoded to float32, C-contiguous."""
+        ...
+
+    def blocks(self, name: str) -> Blocks | None:
+        """One matrix in the very int4 blocks of the checkpoint; None where it is stored in another way."""
         ...
 
 

@@ -51,8 +51,9 @@ def candidates(
 def _check(spec: ModelSpec, precision: str) -> None:
     precision_named(precision)
     columns = (spec.hidden, spec.heads * spec.head_size, spec.ffn)
-    if precision == "int8" and any(count % BYTES_PER_WORD for count in columns):
-        raise UsageError(f"{spec.name} has matrices of {columns} columns; int8 needs multiples of {BYTES_PER_WORD}")
+    if precision in ("int8", "int4") and any(count % BYTES_PER_WORD for count in columns):
+        needed = f"{precision} needs multiples of {BYTES_PER_WORD}"
+        raise UsageError(f"{spec.name} has matrices of {columns} columns; {needed}")
 
 
 def chosen_context(models: tuple[Candidate, ...], wanted: int | None) -> int:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.compile.precision import Part, Precision
 from paceline.compile.rope import llama3_factors
+from paceline.compile.stored import Part, Stored
 from paceline.costmodel import ModelSpec, Rope, cache_rows
 
 LANES = 16  # columns of the matrices of ones, one a kv head: the narrowest that every matmul kernel takes
@@ -19,12 +19,20 @@ LANES = 16  # columns of the matrices of ones, one a kv head: the narrowest that
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A weight [rows, columns] at the model's precision: the ``sources`` stacked along the rows."""
+    """A weight [rows, columns] at the model's precision: the ``sources`` stacked along the rows.
+
+    ``vocabulary``: the embedding or the head, which may be stored in a way of their own.
+    """
 
     name: str
     rows: int
     columns: int
     sources: tuple[str, ...]
+    vocabulary: bool = False
+
+    def stored(self, precision: Stored) -> Stored:
+        """How this matrix is stored in a model of ``precision``."""
+        return precision.for_vocabulary() if self.vocabulary else precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +58,29 @@ class Table:
 Parameter = Matrix | Vector | Table
 
 
-def parameters(spec: ModelSpec, context: int) -> tuple[Parameter, ...]:
-    """All parameters of a decoder with room for ``context`` tokens, in the order of the archive."""
-    head = () if spec.tied else (Matrix("head", spec.vocabulary, spec.hidden, ("head.weight",)),)
+def parameters(spec: ModelSpec, context: int, *, traced: bool = True) -> tuple[Parameter, ...]:
+    """All parameters of a decoder with room for ``context`` tokens, in the order of the archive.
+
+    A ``traced`` decoder also needs constants that kernels do without.
+    """
+    embedding, head = (
+        Matrix(name, spec.vocabulary, spec.hidden, (f"{name}.weight",), vocabulary=True)
+        for name in ("embedding", "head")
+    )
     return (
-        Matrix("embedding", spec.vocabulary, spec.hidden, ("embedding.weight",)),
+        embedding,
         *(parameter for i in range(spec.layers) for parameter in _layer(spec, f"layers.{i}")),
         Vector("norm", spec.hidden, ("norm.weight",)),
-        *head,
+        *(() if spec.tied else (head,)),
+        *(_constants(spec, context) if traced else ()),
         *_tables(spec, context),
     )
 
 
-def declared(parameter: Parameter, precision: Precision) -> dict[str, Part]:
+def declared(parameter: Parameter, precision: Stored) -> dict[str, Part]:
     """The arrays that a parameter is stored as, by full name."""
     if isinstance(parameter, Matrix):
-        parts = precision.parts(parameter.rows, parameter.columns)
+        parts = parameter.stored(precision).parts(parameter.rows, parameter.columns)
         return {f"{parameter.name}.{part}": value for part, value in parts.items()}
     shape = (parameter.size,) if isinstance(parameter, Vector) else parameter.shape
     return {parameter.name: Part("f32", shape)}
@@ -91,13 +106,16 @@ def _layer(spec: ModelSpec, at: str) -> list[Parameter]:
     return found
 
 
-def _tables(spec: ModelSpec, context: int) -> list[Table]:
-    rows = cache_rows(context)
-    shape = (rows, spec.head_size)
-    tables = [
-        Table("ones", (LANES * spec.kv_heads, rows)),
+def _constants(spec: ModelSpec, context: int) -> list[Table]:
+    return [
+        Table("ones", (LANES * spec.kv_heads, cache_rows(context))),
         Table("indices", (1, spec.vocabulary), counted=True),
     ]
+
+
+def _tables(spec: ModelSpec, context: int) -> list[Table]:
+    shape = (cache_rows(context), spec.head_size)
+    tables: list[Table] = []
     for name, rope in (("rope", spec.rope), ("local_rope", spec.local_rope)):
         if rope is not None:
             tables += [Table(f"{name}_cosine", shape, rope), Table(f"{name}_sine", shape, rope, sine=True)]

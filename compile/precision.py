@@ -1,4 +1,4 @@
-"""How a float matrix is stored, and how a program multiplies with what is stored: f32, f16, int8, all in this file.
+"""How a float matrix is stored, and how a traced program multiplies with what is stored: f32, f16, int8 and int4.
 
 A matrix [rows, columns] becomes *parts*: arrays that share its rows, so that blocks of rows can be stored one after
 another and joined. The storing side is numpy, the program side torch; torch is imported by the caller's process only.
@@ -6,19 +6,22 @@ another and joined. The storing side is numpy, the program side torch; torch is 
     f32     weight f32 [rows, columns]
     f16     weight f16 [rows, columns]; widened to f32 when used, nothing else is rounded
     int8    weight i8 [rows, columns], scale f32 [rows]; activations are rounded to i8 with one scale a row when used
+    int4    weight i32 [rows, columns / 8], scale and low f32 [rows, groups]; widened to f32 when used
 
-Groups of columns with a scale each would be another row of the table: parts gain a [rows, groups] scale.
+At int4 the embedding and the head are stored as int8: ``for_vocabulary``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.compile.int4 import GROUP, MOST, Blocks, padded, quantise
+from paceline.compile.stored import Part, Stored
 from paceline.errors import UsageError
 from paceline.targets import ProcessingUnit
 
@@ -28,15 +31,7 @@ if TYPE_CHECKING:
 _TINY = 1e-10  # below it a row of activations counts as zero; keeps the division finite
 _LARGEST = 127
 _LOWEST = -3.0e38  # below every finite value that a decoder meets
-BYTES_PER_WORD = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One stored array as the program declares it: ``dtype`` is f32, f16, i8 or i32."""
-
-    dtype: str
-    shape: tuple[int, ...]
+BYTES_PER_WORD, NIBBLES_PER_WORD = 4, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +52,11 @@ def _whole(x: Tensor | Rows) -> Tensor:
     return x.whole() if isinstance(x, Rows) else x
 
 
-class Precision(Protocol):
-    """One way to store and use the matrices of a model."""
+class Precision(Stored, Protocol):
+    """One way to store the matrices of a model and to use them in a traced program."""
 
-    @property
-    def name(self) -> str:
-        """What the command line calls it."""
-
-    @property
-    def form(self) -> str:
-        """How programs read the stored bytes; programs of equal name and form are the same program."""
-
-    def parts(self, rows: int, columns: int) -> dict[str, Part]:
-        """What a matrix [rows, columns] is declared as, by part name."""
-
-    def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-        """Stored parts of some rows [rows, columns]."""
+    def for_vocabulary(self) -> Precision:
+        """What the embedding and the head are used as at this precision."""
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         """f32 activations [n, columns] times the transposed matrix: f32 [n, rows]."""
@@ -94,6 +78,9 @@ class F32:
     def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         return {"weight": block}
 
+    def for_vocabulary(self) -> Self:
+        return self
+
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         return _whole(x) @ parts["weight"].t()
 
@@ -114,6 +101,9 @@ class F16:
     def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         limit = np.float32(np.finfo(np.float16).max)
         return {"weight": np.clip(block, -limit, limit).astype(np.float16)}
+
+    def for_vocabulary(self) -> Self:
+        return self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         return _whole(x) @ parts["weight"].float().t()
@@ -148,6 +138,9 @@ class Int8:
         scale[scale == 0] = 1
         return {"weight": np.rint(block / scale[:, None]).astype(np.int8), "scale": scale}
 
+    def for_vocabulary(self) -> Self:
+        return self
+
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         import torch
 
@@ -166,6 +159,43 @@ class Int8:
         if self.words:
             weight = _unpacked(weight)
         return weight.float() * parts["scale"][ids][:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Int4:
+    """Groups of 32 columns as in ``compile/int4.py``; activations and arithmetic stay f32.
+
+    Nibble i of word c is column 8c + i; a group's scale and low are multiplied out. Words suit every unit, so that
+    the form is that of the vocabulary's matrices.
+    """
+
+    vocabulary: Int8 = Int8()
+    name: str = "int4"
+
+    @property
+    def form(self) -> str:
+        return self.vocabulary.form
+
+    def parts(self, rows: int, columns: int) -> dict[str, Part]:
+        group = Part("f32", (rows, padded(columns) // GROUP))
+        return {"weight": Part("i32", (rows, padded(columns) // NIBBLES_PER_WORD)), "scale": group, "low": group}
+
+    def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+        return self.store_blocks(quantise(block))
+
+    def store_blocks(self, blocks: Blocks) -> dict[str, NDArray[Any]]:
+        pairs = blocks.nibbles[:, ::2] | blocks.nibbles[:, 1::2] << 4
+        return {"weight": pairs.view("<i4"), "scale": blocks.group_scales(), "low": blocks.group_lows()}
+
+    def for_vocabulary(self) -> Int8:
+        return self.vocabulary
+
+    def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
+        activations = _whole(x)
+        return activations @ _widened(parts)[:, : activations.shape[-1]].t()
+
+    def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        return _widened({name: part[ids] for name, part in parts.items()})
 
 
 def settled(product: Tensor) -> Tensor:
@@ -191,7 +221,22 @@ def _unpacked(words: Tensor) -> Tensor:
     return torch.stack([torch.bitwise_right_shift(words * power, top) for power in powers], -1).flatten(1)
 
 
-PRECISIONS: dict[str, Precision] = {"f32": F32(), "f16": F16(), "int8": Int8()}
+def _widened(parts: Mapping[str, Tensor]) -> Tensor:
+    """f32 [rows, columns] of int4, padding included."""
+    import torch
+
+    words = parts["weight"]
+    shifts = torch.arange(0, 32, 32 // NIBBLES_PER_WORD, dtype=torch.int32)
+    nibbles = torch.bitwise_and(torch.bitwise_right_shift(words[..., None], shifts), MOST)
+    groups = nibbles.view(words.shape[0], -1, GROUP).float()
+    return (settled(groups * parts["scale"][..., None]) - parts["low"][..., None]).flatten(1)
+
+
+PRECISIONS: dict[str, Precision] = {"f32": F32(), "f16": F16(), "int8": Int8(), "int4": Int4()}
+FORMS: dict[tuple[str, str], Precision] = {
+    (precision.name, precision.form): precision
+    for precision in (*PRECISIONS.values(), Int8(words=True), Int4(Int8(words=True)))
+}
 
 
 def precision_named(name: str) -> Precision:
@@ -207,14 +252,11 @@ def precision_named(name: str) -> Precision:
 
 def precision_on(name: str, unit: ProcessingUnit) -> Precision:
     """The precision called ``name`` in the form that ``unit`` can read."""
-    precision = precision_named(name)
-    if isinstance(precision, Int8) and unit.storage_bits > 8:
-        return replace(precision, words=True)
-    return precision
+    return FORMS.get((name, "words" if unit.storage_bits > 8 else "bytes"), precision_named(name))
 
 
 def refusal(name: str, unit: ProcessingUnit) -> str | None:
     """Why ``unit`` can never run a precision, known before any compiler is asked; None where it may."""
     if name == "f16" and unit.storage_bits > 16:
-        return f"{unit.name} ({unit.description}) has no 16-bit storage; use f32 or int8 there"
+        return f"{unit.name} ({unit.description}) has no 16-bit storage; use f32, int8 or int4 there"
     return None

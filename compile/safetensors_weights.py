@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.compile.family import Family, expected_shapes
+from paceline.compile.int4 import Blocks
 from paceline.compile.safetensors_file import DTYPES, SafeTensor, open_safetensors
 from paceline.costmodel import ModelSpec
 from paceline.errors import CheckpointError
@@ -58,6 +59,10 @@ class SafetensorsWeights:
         if not self._canonical and self._family.hf_norm_offset and name.endswith("norm.weight"):
             weight += np.float32(self._family.hf_norm_offset)
         return weight
+
+    def blocks(self, name: str) -> Blocks | None:
+        """None: these files hold floats."""
+        return None
 
     def _stored(self, name: str) -> SafeTensor:
         stored = name if self._canonical else self._family.hf_name(name, body=self._body, head=self._head)

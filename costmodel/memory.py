@@ -9,14 +9,26 @@ from paceline.targets import Dtype
 
 _F32 = 4
 _CACHE_BLOCK = 16  # kernels keep keys in blocks of as many rows
-_INT4_GROUP = 32  # columns that share one f16 scale; the others have one f32 scale a row or none
-_ELEMENT = {"f32": 4.0, "f16": 2.0, "int8": 1.0, "int4": 0.5}
+_INT4_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share two bytes, and two halves
+_ELEMENT = {"f32": 4, "f16": 2, "int8": 1}
 
 
 def matrix_bytes(rows: int, columns: int, precision: Dtype) -> int:
-    """Bytes of one weight matrix [rows, columns], its scales included."""
-    scales = {"int8": rows * _F32, "int4": rows * -(-columns // _INT4_GROUP) * 2}
-    return int(rows * columns * _ELEMENT[precision]) + scales.get(precision, 0)
+    """Bytes of one weight matrix [rows, columns], its scales included: an f32 a row at int8, see below for int4."""
+    if precision == "int4":
+        return rows * _int4_row(columns)
+    return rows * (columns * _ELEMENT[precision] + (_F32 if precision == "int8" else 0))
+
+
+def _int4_row(columns: int) -> int:
+    """Bytes of a row: nibbles of whole groups, a scale and a low byte a group, two f16 a super-block."""
+    groups = -(-columns // _INT4_GROUP)
+    return groups * (_INT4_GROUP // 2 + 2) + -(-columns // _INT4_SUPER_BLOCK) * 4
+
+
+def vocabulary_precision(precision: Dtype) -> Dtype:
+    """What the embedding and the head are stored as in a model of ``precision``."""
+    return "int8" if precision == "int4" else precision
 
 
 def layer_matrices(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
@@ -38,27 +50,33 @@ def _norm_elements(spec: ModelSpec) -> int:
     return spec.layers * layer + spec.hidden
 
 
-def _all_matrices(spec: ModelSpec) -> tuple[tuple[int, int, int], ...]:
-    """(how often, rows, columns) of every weight matrix of the model."""
+def _inner_matrices(spec: ModelSpec) -> tuple[tuple[int, int, int], ...]:
+    """(how often, rows, columns) of every weight matrix of the model but the vocabulary's."""
     experts = spec.experts.count if spec.experts else 1
     router = ((spec.layers, experts, spec.hidden),) if spec.experts else ()
     return (
-        (1 if spec.tied else 2, spec.vocabulary, spec.hidden),
         *((spec.layers, *shape) for shape in layer_matrices(spec)),
         *((spec.layers * experts, *shape) for shape in ffn_matrices(spec)),
         *router,
     )
 
 
+def _vocabulary_matrices(spec: ModelSpec) -> int:
+    """How many matrices [vocabulary, hidden] there are: the embedding, and the head where it is not tied."""
+    return 1 if spec.tied else 2
+
+
 def parameters(spec: ModelSpec) -> int:
     """Parameters of the model; a tied head counts once."""
-    return sum(times * rows * columns for times, rows, columns in _all_matrices(spec)) + _norm_elements(spec)
+    inner = sum(times * rows * columns for times, rows, columns in _inner_matrices(spec))
+    return inner + _vocabulary_matrices(spec) * spec.vocabulary * spec.hidden + _norm_elements(spec)
 
 
 def weights_bytes(spec: ModelSpec, precision: Dtype) -> int:
     """Bytes of all parameters at ``precision``."""
-    matrices = sum(times * matrix_bytes(rows, columns, precision) for times, rows, columns in _all_matrices(spec))
-    return matrices + _norm_elements(spec) * _F32
+    inner = sum(times * matrix_bytes(rows, columns, precision) for times, rows, columns in _inner_matrices(spec))
+    vocabulary = matrix_bytes(spec.vocabulary, spec.hidden, vocabulary_precision(precision))
+    return inner + _vocabulary_matrices(spec) * vocabulary + _norm_elements(spec) * _F32
 
 
 def cache_rows(context: int) -> int:

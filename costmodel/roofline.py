@@ -9,6 +9,13 @@ from paceline.costmodel.work import Work
 from paceline.targets import Dtype, ProcessingUnit
 
 Bound = Literal["bandwidth", "arithmetic", "launches"]
+# The first that a unit has a figure for.
+_MULTIPLIED_AS: dict[Dtype, tuple[Dtype, ...]] = {
+    "f32": (),
+    "f16": (),
+    "int8": ("int8",),
+    "int4": ("int4", "int8"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +43,10 @@ class RooflineEstimate:
 def multiplied_as(precision: Dtype, unit: ProcessingUnit) -> Dtype:
     """The dtype that a precision's matmuls run in on ``unit``.
 
-    f16 is a storage format and multiplied in f32; so is what the unit has no arithmetic for.
+    f16 is a storage format and multiplied in f32. int4 is multiplied as int8 where the unit has no figure for it: its
+    nibbles become bytes on the way. What the unit has no arithmetic for is multiplied in f32.
     """
-    return precision if precision != "f16" and precision in unit.peak else "f32"
+    return next((dtype for dtype in _MULTIPLIED_AS[precision] if dtype in unit.peak), "f32")
 
 
 def roofline(work: Work, unit: ProcessingUnit, precision: Dtype, *, cores: int | None = None) -> RooflineEstimate:

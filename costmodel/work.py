@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paceline.costmodel.memory import ffn_matrices, layer_matrices, matrix_bytes
+from paceline.costmodel.memory import ffn_matrices, layer_matrices, matrix_bytes, vocabulary_precision
 from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
@@ -95,5 +95,5 @@ def layer(spec: ModelSpec, width: int, context: int, precision: Dtype) -> Work:
 def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype) -> Work:
     """One pass of ``width`` tokens: embedding, layers, last norm and head."""
     rows = elementwise(width * spec.hidden, operations=4)
-    head = linear(width, spec.vocabulary, spec.hidden, precision)
+    head = linear(width, spec.vocabulary, spec.hidden, vocabulary_precision(precision))
     return rows * 2 + layer(spec, width, context, precision) * spec.layers + head

@@ -36,7 +36,7 @@ def read_hf() -> Callable[[Path], dict[str, NDArray[np.float32]]]:
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Any) -> Callable[..., Path]:
     """``tiny_gguf(family, kind="F32", metadata={...}, **overrides)``: the tiny checkpoint as a GGUF.
 
-    ``kind`` is a type of gguf.quants for matrices; ``metadata`` replaces keys, None leaves one out.
+    ``kind`` is a type of gguf.quants for matrices (Q4_K: random ones); ``metadata`` replaces keys, None leaves one out.
     """
     counter = itertools.count()
 
@@ -61,11 +61,26 @@ def write_gguf(path: Path, family: str, checkpoint: Path, kind: str, metadata: d
     for name, weight in _gguf_tensors(architecture, config, checkpoint):
         stored = names.get_name(name, try_suffixes=(".weight", ".bias")) or name
         wanted = gguf.GGMLQuantizationType[kind if weight.ndim == 2 else "F32"]
-        writer.add_tensor(stored, gguf.quants.quantize(weight, wanted), raw_dtype=wanted)
+        raw = random_q4_k(*weight.shape) if wanted.name == "Q4_K" else gguf.quants.quantize(weight, wanted)
+        writer.add_tensor(stored, raw, raw_dtype=wanted)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def random_q4_k(rows: int, columns: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Random bytes [rows, bytes] with finite halves of both signs: gguf decodes this type and cannot write it."""
+    random = np.random.default_rng(seed)
+    raw = random.integers(0, 256, (rows, columns // 256, 144), dtype=np.uint8)
+    raw[..., :4] = random.standard_normal((rows, columns // 256, 2)).astype(np.float16).view(np.uint8)
+    return raw.reshape(rows, -1)
+
+
+@pytest.fixture(scope="session")
+def q4_k() -> Callable[..., NDArray[np.uint8]]:
+    """``random_q4_k`` as a fixture."""
+    return random_q4_k
 
 
 def _gguf_tensors(

@@ -15,6 +15,7 @@ from paceline.compile.families import family_of_gguf
 from paceline.compile.gguf_checkpoint import open_gguf_checkpoint
 from paceline.compile.gguf_file import open_gguf
 from paceline.compile.gguf_weights import GgufWeights
+from paceline.compile.int4 import dequantise
 from paceline.compile.package import Weights
 from paceline.errors import CheckpointError, UnknownArchitecture
 
@@ -69,6 +70,25 @@ def test_quantised_types_decode(tiny_gguf: Callable[..., Path], tiny_package: Ca
     for name in expected.names():
         wanted, read = expected.read(name), found.read(name)
         assert np.abs(read - wanted).max() <= ERRORS[kind] * np.abs(wanted).max(), name
+
+
+WIDE = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64}  # Q4_K has 256 columns a block
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_q4_k_is_handed_out_as_it_is(tiny_gguf: Callable[..., Path], family: str) -> None:
+    weights = weights_of(tiny_gguf(family, kind="Q4_K", **WIDE))
+    for name in weights.names():
+        blocks = weights.blocks(name)
+        if blocks is None:
+            assert len(weights.shape(name)) == 1
+        else:
+            np.testing.assert_array_equal(dequantise(blocks), weights.read(name), err_msg=name)
+
+
+def test_other_types_are_no_blocks(tiny_gguf: Callable[..., Path]) -> None:
+    weights = weights_of(tiny_gguf("llama", kind="Q4_0"))
+    assert all(weights.blocks(name) is None for name in weights.names())
 
 
 def test_every_type_that_gguf_decodes_is_read(tmp_path: Path) -> None:

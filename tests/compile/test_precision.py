@@ -6,9 +6,21 @@ import msgspec
 import numpy as np
 import pytest
 
-from paceline.compile.precision import F16, F32, Int8, precision_named, precision_on, refusal
+from paceline.compile.int4 import dequantise, quantise
+from paceline.compile.precision import (
+    F16,
+    FORMS,
+    PRECISIONS,
+    Int4,
+    Int8,
+    Precision,
+    precision_named,
+    precision_on,
+    refusal,
+)
+from paceline.costmodel.memory import vocabulary_precision
 from paceline.errors import UsageError
-from paceline.targets import Soc, load_soc
+from paceline.targets import Dtype, Soc, load_soc
 
 RANDOM = np.random.default_rng(0)
 MATRIX = RANDOM.standard_normal((6, 8)).astype(np.float32)
@@ -34,7 +46,7 @@ def test_int8_keeps_a_row_of_zeros() -> None:
 
 
 def test_blocks_of_rows_are_stored_as_the_whole() -> None:
-    for precision in (F32(), F16(), Int8()):
+    for precision in PRECISIONS.values():
         whole = precision.store(MATRIX)
         halves = [precision.store(MATRIX[:4]), precision.store(MATRIX[4:])]
         for name, values in whole.items():
@@ -46,8 +58,8 @@ def test_f16_stores_what_does_not_fit_as_the_largest_half() -> None:
     assert stored.tolist() == [[65504.0, -65504.0, 0.5]]
 
 
-@pytest.mark.parametrize("precision", [F32(), F16(), Int8(), Int8(words=True)], ids=lambda p: f"{p.name}-{p.form}")
-def test_declared_parts_hold_the_stored_bytes(precision: F32 | F16 | Int8) -> None:
+@pytest.mark.parametrize("precision", FORMS.values(), ids=lambda p: f"{p.name}-{p.form}")
+def test_declared_parts_hold_the_stored_bytes(precision: Precision) -> None:
     sizes = {"f32": 4, "f16": 2, "i8": 1, "i32": 4}
     stored = precision.store(MATRIX)
     declared = precision.parts(*MATRIX.shape)
@@ -74,9 +86,38 @@ def test_int8_products_are_those_of_its_definition(words: bool) -> None:
     assert (rows == stored["weight"][[4, 0]] * stored["scale"][[4, 0], None]).all()
 
 
-def test_a_unit_without_byte_loads_reads_words(soc: Soc) -> None:
-    forms = {unit.name: precision_on("int8", unit).form for unit in soc.units}
+@pytest.mark.parametrize("columns", [32, 100, 288])
+def test_int4_products_are_those_of_its_definition(columns: int) -> None:
+    import torch
+
+    matrix = RANDOM.standard_normal((6, columns)).astype(np.float32)
+    parts = {name: torch.from_numpy(values) for name, values in Int4().store(matrix).items()}
+    wanted = dequantise(quantise(matrix))
+    assert (Int4().rows(torch.tensor([4, 0]), parts).numpy() == wanted[[4, 0]]).all()
+    x = RANDOM.standard_normal((3, columns)).astype(np.float32)
+    found = Int4().linear(torch.from_numpy(x), parts).numpy()
+    assert found == pytest.approx(x @ wanted[:, :columns].T, rel=1e-5, abs=1e-5)
+
+
+def test_the_cost_model_knows_how_vocabularies_are_stored() -> None:
+    names: tuple[Dtype, ...] = ("f32", "f16", "int8", "int4")
+    assert names == tuple(PRECISIONS)
+    assert {name: vocabulary_precision(name) for name in names} == {
+        name: precision.for_vocabulary().name for name, precision in PRECISIONS.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_a_unit_without_byte_loads_reads_words(soc: Soc, name: str) -> None:
+    forms = {unit.name: precision_on(name, unit).form for unit in soc.units}
     assert forms == {"cpu": "bytes", "gpu": "words"}
+    for unit in soc.units:
+        assert precision_on(name, unit).for_vocabulary() == precision_on("int8", unit)
+
+
+@pytest.mark.parametrize("name", ["f32", "f16"])
+def test_floats_have_one_form(soc: Soc, name: str) -> None:
+    assert {precision_on(name, unit).form for unit in soc.units} == {"plain"}
 
 
 def test_half_precision_is_refused_where_there_is_no_storage_for_it(soc: Soc) -> None:

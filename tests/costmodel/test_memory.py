@@ -40,7 +40,7 @@ ROWS = 32 + 2 * (8 + 4 + 4 + 8 + 16 + 16 + 8)
 
 @pytest.mark.parametrize(
     ("precision", "expected"),
-    [("f32", 15 * 40 * 4), ("f16", 15 * 40 * 2), ("int8", 15 * 40 + 15 * 4), ("int4", 15 * 20 + 15 * 2 * 2)],
+    [("f32", 15 * 40 * 4), ("f16", 15 * 40 * 2), ("int8", 15 * 40 + 15 * 4), ("int4", 15 * (64 // 2 + 2 * 2 + 4))],
 )
 def test_matrix_bytes_count_scales(precision: Dtype, expected: int) -> None:
     assert matrix_bytes(15, 40, precision) == expected
@@ -50,6 +50,12 @@ def test_weights_by_hand() -> None:
     assert parameters(SPEC) == MATRICES + VECTORS
     assert weights_bytes(SPEC, "f32") == 4 * (MATRICES + VECTORS)
     assert weights_bytes(SPEC, "int8") == MATRICES + 4 * ROWS + 4 * VECTORS
+
+
+def test_int4_keeps_the_vocabulary_in_bytes() -> None:
+    rows = ROWS - 32
+    inner = rows * (32 // 2 + 2 + 4)  # 8 and 16 columns are one group, padded
+    assert weights_bytes(SPEC, "int4") == 32 * (8 + 4) + inner + 4 * VECTORS
 
 
 def test_an_untied_head_counts() -> None:

@@ -73,4 +73,7 @@ def test_precisions_run_in_what_the_unit_has() -> None:
     gpu = better(peak={"f32": figure(1e9), "f16": figure(2e9)})
     assert multiplied_as("int8", UNIT) == "int8"
     assert multiplied_as("int8", gpu) == "f32"
+    assert multiplied_as("int4", UNIT) == "int8"
+    assert multiplied_as("int4", gpu) == "f32"
+    assert multiplied_as("int4", better(peak={**UNIT.peak, "int4": figure(8e9)})) == "int4"
     assert multiplied_as("f16", gpu) == "f32"  # a storage format

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.costmodel import Experts, ModelSpec, Rope, Work, attention, forward, layer, matmul, parameters
+from paceline.costmodel import (
+    Experts,
+    ModelSpec,
+    Rope,
+    Work,
+    attention,
+    forward,
+    layer,
+    matmul,
+    matrix_bytes,
+    parameters,
+)
 from paceline.costmodel.work import elementwise
 
 TINY = ModelSpec(
@@ -82,6 +93,13 @@ def test_int8_reads_about_a_quarter() -> None:
     f32, int8 = (forward(LLAMA_3_2_3B, width=1, context=128, precision=p) for p in ("f32", "int8"))
     assert f32.operations == int8.operations
     assert int8.bytes_read / f32.bytes_read == pytest.approx(0.25, abs=0.02)
+
+
+def test_int4_reads_half_of_int8_but_for_the_head() -> None:
+    int8, int4 = (forward(LLAMA_3_2_3B, width=1, context=128, precision=p) for p in ("int8", "int4"))
+    head = matrix_bytes(LLAMA_3_2_3B.vocabulary, LLAMA_3_2_3B.hidden, "int8")
+    assert int8.operations == int4.operations
+    assert (int4.bytes_read - head) / (int8.bytes_read - head) == pytest.approx(0.58, abs=0.02)
 
 
 @given(st.integers(1, 32), st.integers(1, 200))

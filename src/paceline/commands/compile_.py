@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 EPILOG = """\
 Examples:
   $ paceline compile --soc x86-swiftshader --target packages/smollm2 --drafter packages/smollm2@int8 -o bundles/smollm2
-  $ paceline compile --soc imx95 --target packages/qwen-1.5b@int8 --drafter packages/qwen-0.5b@int8 -o bundles/qwen
+  $ paceline compile --soc imx95 --target packages/qwen-1.5b@int4 --drafter packages/qwen-0.5b@int8 -o bundles/qwen
   $ paceline compile --soc host --target packages/smollm2 -o bundles/plain --json | jq .models[0].programs.cpu
   "target.f32.cpu.vmfb"
 """
-_MODEL = "A model package, DIR or DIR@PRECISION (f32, f16, int8)."
+_MODEL = "A model package, DIR or DIR@PRECISION (f32, f16, int8, int4)."
 
 
 def page(
@@ -89,9 +89,10 @@ def _show(bundle: Bundle, output: Path) -> None:
     widths = ", ".join(map(str, bundle.widths))
     print(f"{output}: {bundle.name} for {bundle.soc.name}, context {bundle.context}, widths {widths}")
     for model in bundle.models:
-        where = ", ".join(model.programs)
-        size = f"{model.weights_bytes / 1e6:.1f} MB of weights"
-        print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}")
+        for name in dict.fromkeys(model.weights.values()):
+            where = ", ".join(unit for unit, weights in model.weights.items() if weights == name)
+            size = f"{bundle.files[name].bytes / 1e6:.1f} MB of weights"
+            print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}")
     for failure in bundle.failures:
         console.note(f"  {failure.role} {failure.precision} not on {failure.unit}: {failure.reason}")
         if failure.command:

@@ -1,0 +1,76 @@
+"""What an archive holds: joined sources, stored by the rule of the parameter, int4 of a checkpoint as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from paceline.compile import archive, import_model, open_weights, read_package
+from paceline.compile.archive import stored_blocks, stored_bytes
+from paceline.compile.package import Weights
+from paceline.compile.parameters import Matrix, declared, parameters
+from paceline.compile.precision import PRECISIONS, Int4, Int8, Precision
+from paceline.costmodel import ModelSpec
+
+Opened = tuple[ModelSpec, Weights]
+CONTEXT = 64
+
+
+@pytest.fixture(scope="module")
+def q4_k_model(tiny_gguf: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    """A tiny llama whose matrices are Q4_K, imported."""
+    folder = tmp_path_factory.mktemp("packages") / "q4_k"
+    file = tiny_gguf("llama", kind="Q4_K", hidden_size=256, intermediate_size=512, head_dim=64)
+    import_model(str(file), folder)
+    package = read_package(folder)
+    return package.spec, open_weights(folder, package)
+
+
+def matrix(spec: ModelSpec, name: str) -> Matrix:
+    return next(found for found in parameters(spec, CONTEXT) if isinstance(found, Matrix) and found.name == name)
+
+
+def joined(blocks: Iterable[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for block in blocks:
+        for name, values in block.items():
+            parts.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def test_q4_k_is_not_rounded_again(q4_k_model: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, weights = q4_k_model
+    monkeypatch.setattr(archive, "_BLOCK", 1 << 13)  # several blocks a source
+    qkv = matrix(spec, "layers.0.qkv")
+    found = joined(stored_blocks(qkv, weights, Int4()))
+    exact = np.concatenate([weights.read(source) for source in qkv.sources])
+    shifts = np.arange(0, 32, 4, dtype=np.int32)
+    nibbles = ((found["layers.0.qkv.weight"][..., None] >> shifts) & 15).reshape(qkv.rows, -1, 32)
+    scale, low = found["layers.0.qkv.scale"][..., None], found["layers.0.qkv.low"][..., None]
+    assert (nibbles.astype(np.float32) * scale - low == exact.reshape(nibbles.shape)).all()
+
+
+def test_the_vocabulary_of_int4_is_int8(q4_k_model: Opened) -> None:
+    spec, weights = q4_k_model
+    for name in ("embedding", "head"):
+        found = joined(stored_blocks(matrix(spec, name), weights, Int4()))
+        expected = Int8().store(weights.read(f"{name}.weight"))
+        assert {part.rpartition(".")[2]: values.tolist() for part, values in found.items()} == {
+            part: values.tolist() for part, values in expected.items()
+        }
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values(), ids=list(PRECISIONS))
+def test_what_is_stored_has_the_bytes_that_are_declared(q4_k_model: Opened, precision: Precision) -> None:
+    spec, weights = q4_k_model
+    total = 0
+    for parameter in parameters(spec, CONTEXT):
+        found = joined(stored_blocks(parameter, weights, precision))
+        assert found.keys() == declared(parameter, precision).keys()
+        total += sum(values.nbytes for values in found.values())
+    assert total == stored_bytes(spec, precision, CONTEXT)
