@@ -32,6 +32,6 @@ def test_models_that_are_not_loaded_do_not_count(
     folder = null_bundle()
     bundle = read_bundle(folder)
     found = memory.measure(folder, mapping=mapping, draft_length=None, prompt="hello", tokens=4)
-    assert found.weights == sum((folder / model.weights).stat().st_size for model in bundle.models[:roles])
+    assert found.weights == sum((folder / model.weights["cpu"]).stat().st_size for model in bundle.models[:roles])
     assert found.caches == roles * cache_bytes(bundle.target.spec, bundle.context)
     assert found.anonymous_ratio == found.anonymous / (found.weights + found.caches)
