@@ -9,9 +9,10 @@ from paceline.compile.kernel_calls import KERNELS, InstructionSet
 
 SCOPE = "model"  # of the parameters, as programs and archives name it
 _BYTE, _POINTER = "memref<1xi8>", "memref<i8>, index, index, index"
+# name in IREE's executable formats, target triple, data layout
 _ELF = {
-    "x86_64": ("x86_64-none-elf", "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-f80:128-n8:16:32:64-S128"),
-    "aarch64": ("aarch64-none-elf", "e-m:e-i8:8:32-i16:16:32-i64:64-i128:128-n32:64-S128"),
+    "x86_64": ("x86_64", "x86_64-none-elf", "e-m:e-p270:32:32-p271:32:32-p272:64:64-i64:64-f80:128-n8:16:32:64-S128"),
+    "aarch64": ("arm_64", "aarch64-none-elf", "e-m:e-i8:8:32-i16:16:32-i64:64-i128:128-n32:64-S128"),
 }
 
 
@@ -122,14 +123,14 @@ def symbol(name: str) -> str:
 def module_text(kernels: InstructionSet, weights: Mapping[str, str], functions: Sequence[Builder]) -> str:
     """A module of ``functions``."""
     exports = {name: export for function in functions for name, export in function.exports.items()}
-    triple, layout = _ELF[kernels.architecture]
+    elf, triple, layout = _ELF[kernels.architecture]
     used = {export.kernel for export in exports.values()}
     loads = "".join(
         f'  util.global private @{symbol(name)} = #flow.parameter.named<"{SCOPE}"::"{name}"> : {kind}\n'
         for name, kind in weights.items()
     )
     return (
-        f'#native = #hal.executable.target<"llvm-cpu", "embedded-elf-{kernels.architecture}", '
+        f'#native = #hal.executable.target<"llvm-cpu", "embedded-elf-{elf}", '
         f'{{cpu = "generic", cpu_features = "", data_layout = "{layout}", native_vector_size = 16 : index, '
         f'target_triple = "{triple}"}}>\n'
         '#cpu = #hal.device.target<"local", [#native]> : !hal.device\n'
