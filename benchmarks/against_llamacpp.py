@@ -7,7 +7,8 @@
     .venv/bin/python benchmarks/against_llamacpp.py BUNDLE --gguf target.gguf --prefix
 
 Contestants take turns on every prompt in every repetition; what is printed is the median of the ratios, pair by pair,
-because a shared machine drifts. Each generates the same number of tokens greedily, end-of-sequence ignored.
+because a shared machine drifts. Between repetitions the script looks what else runs (see ``quiet.py``). Each generates
+the same number of tokens greedily, end-of-sequence ignored.
 llama.cpp decodes plainly and with prompt lookup through llama-cpp-python, with a draft model by its own
 ``llama-speculative-simple``. Contestants: plain, ngram, draft, planned (what the bundle's plan says), llama-plain,
 llama-lookup, llama-draft.
@@ -29,6 +30,7 @@ from paceline.partition import Mapping
 from paceline.partition.plan import NGRAM
 from paceline.runtime import Model, load
 from paceline.runtime.prompts import read_prompts
+from quiet import sample, verdict
 from reading import read_prefill, read_prefix, reading_table
 from turns import Answer, Contestant, Ids, Play, Turn, duels, play_all, rows, span, table
 
@@ -127,14 +129,16 @@ def decode(options: argparse.Namespace, plain: Model, stack: ExitStack) -> None:
     for contestant in contestants.values():
         contestant.play(next(iter(prompts.values()))[0])
     turns: list[Turn] = []
+    busy = [sample()]
     each = len(contestants) * sum(map(len, prompts.values()))
     for turn in play_all(contestants, prompts, options.repeats):
         turns.append(turn)
         speed = f"{turn.contestant} {turn.answer.tokens_per_second:.1f} tok/s"
         print(f"{len(turns)}/{each * options.repeats} {turn.category}: {speed}", file=sys.stderr, flush=True)
         if len(turns) % each == 0:
-            save(options, {"turns": [asdict(turn) for turn in turns]})
-    print(show(turns, contestants), flush=True)
+            busy.append(sample())
+            save(options, {"busy": busy, "turns": [asdict(turn) for turn in turns]})
+    print(f"{show(turns, contestants)}\n\n{verdict(busy)}", flush=True)
 
 
 def numbers(text: str) -> list[int]:
@@ -186,12 +190,14 @@ def main() -> None:
         if options.prefill or options.prefix:
             peer = stack.enter_context(Peer(options.gguf, threads=options.threads, context=options.context))
             texts = [prompt.text for prompt in read_prompts(options.prompts)]
+            busy = [sample()]
             if options.prefix:
                 readings = read_prefix(plain, peer, texts, options.repeats)
             else:
                 readings = read_prefill(plain, peer, texts, numbers(options.prefill), options.repeats)
-            print(reading_table(readings), flush=True)
-            save(options, {"readings": [asdict(reading) for reading in readings]})
+            busy.append(sample())
+            print(f"{reading_table(readings)}\n\n{verdict(busy)}", flush=True)
+            save(options, {"busy": busy, "readings": [asdict(reading) for reading in readings]})
         else:
             decode(options, plain, stack)
 
