@@ -8,6 +8,7 @@
 #define LARGEST_HEAD 256
 #define ROWS_AT_ONCE 8   // rows of a workgroup: a block of keys stays in the first cache for all of them
 #define CHAINS 8         // sums in flight of one score
+#define WIDE 4           // vectors that are mixed at once
 #define NEVER -1e30f     // finite: a row of infinities would make NaN
 
 typedef struct { size_t heads, kv_heads, size, capacity, layer; } Heads;
@@ -75,6 +76,15 @@ INLINE f32x16 scores(const float *q, const float *block, size_t size) {
   return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
 }
 
+// Shrinks WIDE vectors of what was mixed so far and adds `count` weighted values to them.
+INLINE void mix(float *mixed, const float *weight, const float *v, size_t size, float shrink, const size_t count) {
+  f32x16 a[WIDE];
+  UNROLL for (int i = 0; i < WIDE; i++) a[i] = load(mixed + i * LANES) * splat(shrink);
+  for (size_t j = 0; j < count; j++)
+    UNROLL for (int i = 0; i < WIDE; i++) a[i] += splat(weight[j]) * load(v + j * size + i * LANES);
+  UNROLL for (int i = 0; i < WIDE; i++) *(f32x16 *)(mixed + i * LANES) = a[i];
+}
+
 // Adds positions [16 b, 16 b + 16), of which the row sees [first, end), to a softmax in progress.
 INLINE void take_block(Running *r, const float *q, const float *block, const float *v, size_t size, size_t at,
                        size_t first, size_t end) {
@@ -84,19 +94,19 @@ INLINE void take_block(Running *r, const float *q, const float *block, const flo
   s = seen ? s : splat(NEVER);
   const float most = largest(s), now = most > r->most ? most : r->most;
   const f32x16 p = bits_f32(bits_i32(exponential(s - splat(now))) & seen);
-  const float shrink = exponential(splat(r->most - now))[0];
+  const float shrink = now == r->most ? 1.0f : exponential(splat(r->most - now))[0];
   const size_t count = end - at < LANES ? end - at : LANES;
   float weight[LANES];
   *(f32x16 *)weight = p;
   r->total = r->total * shrink + sum(p);
   r->most = now;
-  for (size_t d = 0; d < size; d += LANES) {
-    const size_t some = size - d;
+  size_t d = 0;
+  for (; d + WIDE * LANES <= size; d += WIDE * LANES)
+    if (count == LANES) mix(r->mixed + d, weight, v + d, size, shrink, LANES);
+    else mix(r->mixed + d, weight, v + d, size, shrink, count);
+  for (; d < size; d += LANES) {
     f32x16 a = load(r->mixed + d) * splat(shrink);
-    if (some >= LANES)
-      for (size_t j = 0; j < count; j++) a += splat(weight[j]) * load(v + j * size + d);
-    else
-      for (size_t j = 0; j < count; j++) a += splat(weight[j]) * load_some(v + j * size + d, some);
+    for (size_t j = 0; j < count; j++) a += splat(weight[j]) * load_some(v + j * size + d, size - d);
     *(f32x16 *)(r->mixed + d) = a;
   }
 }
