@@ -1,0 +1,135 @@
+"""Packed matrices, read back by the layout that the module's docstring gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from paceline.compile.int4 import Blocks, dequantise, quantise
+from paceline.compile.packing import LANES, PACKED, PackedInt4
+from paceline.compile.precision import F16, Int8
+
+# rows beyond a block of 16; columns beyond a group of 32, and beyond a super-block of 256
+shapes = st.tuples(st.integers(1, 40), st.integers(1, 600), st.integers(0, 1000))
+
+
+def matrix(shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    rows, columns, seed = shape
+    return np.random.default_rng(seed).standard_normal((rows, columns), np.float32)
+
+
+def whole(block: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+    """With zeros to whole blocks of rows, and to ``columns``."""
+    rows = -(-block.shape[0] // LANES) * LANES
+    return np.pad(block, ((0, rows - block.shape[0]), (0, columns - block.shape[1])))
+
+
+def packed(name: str, block: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """[blocks, bytes], of the declared shape."""
+    (found,) = PACKED[name].store(block).values()
+    assert found.shape == PACKED[name].parts(*block.shape)["packed"].shape
+    return found
+
+
+def read_floats(raw: NDArray[np.uint8], kind: str) -> NDArray[Any]:
+    """[rows, columns] of blocks [columns][16]."""
+    return np.concatenate([block.view(kind).reshape(-1, LANES).T for block in raw])
+
+
+def read_int8(raw: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Weights [rows, columns] and scales [rows]."""
+    scales = raw[:, :64].copy().view(np.float32).reshape(-1)
+    weights = np.empty((scales.size, (raw.shape[1] - 64) // LANES), np.int64)
+    for row, column in np.ndindex(weights.shape):
+        word, byte = divmod(column, 4)
+        weights[row, column] = int(raw[row // LANES, 64 + word * 64 + row % LANES * 4 + byte]) - 128
+    return weights, scales
+
+
+def read_int4(raw: NDArray[np.uint8], groups: int) -> Blocks:
+    """Super-block by super-block."""
+    rows, supers = raw.shape[0] * LANES, -(-groups // 8)
+    nibbles = np.empty((rows, groups * 32), np.uint8)
+    scales, lows = (np.empty((rows, groups), np.uint8) for _ in range(2))
+    d, dmin = (np.empty((rows, supers), np.float16) for _ in range(2))
+    for row in range(rows):
+        block, lane, at = raw[row // LANES], row % LANES, 0
+        for index in range(supers):
+            some = min(8, groups - index * 8)
+            d[row, index], dmin[row, index] = block[at : at + 64].view(np.float16).reshape(2, LANES)[:, lane]
+            factors, words = at + 64, at + 64 + -(-some * 32 // 64) * 64
+            for group in range(some):
+                place, own = index * 8 + group, factors + group * 32 + lane
+                scales[row, place], lows[row, place] = block[own], block[own + LANES]
+                for i, j in np.ndindex(4, 4):
+                    byte = block[words + group * 256 + i * 64 + lane * 4 + j]
+                    nibbles[row, place * 32 + 8 * i + j] = byte & 15
+                    nibbles[row, place * 32 + 8 * i + 4 + j] = byte >> 4
+            at = words + some * 256
+    assert at == raw.shape[1]
+    return Blocks(nibbles, scales, lows, d, dmin)
+
+
+def assert_same(found: Blocks, wanted: Blocks) -> None:
+    rows = wanted.nibbles.shape[0]
+    for name in ("nibbles", "scales", "lows", "d", "dmin"):
+        assert (getattr(found, name)[:rows] == getattr(wanted, name)).all(), name
+
+
+@given(shapes)
+def test_f32(shape: tuple[int, int, int]) -> None:
+    block = matrix(shape)
+    assert (read_floats(packed("f32", block), "<f4") == whole(block, shape[1])).all()
+
+
+@given(shapes)
+def test_f16(shape: tuple[int, int, int]) -> None:
+    block = matrix(shape) * 1e4  # some are beyond a half
+    assert (read_floats(packed("f16", block), "<f2") == whole(F16().store(block)["weight"], shape[1])).all()
+
+
+@given(shapes)
+def test_int8(shape: tuple[int, int, int]) -> None:
+    block = matrix(shape)
+    block[0] = 0
+    wanted = Int8().store(block)
+    weights, scales = read_int8(packed("int8", block))
+    assert (weights == whole(wanted["weight"], weights.shape[1])).all()
+    assert weights.shape[1] == -(-shape[1] // 32) * 32
+    assert (scales[: shape[0]] == wanted["scale"]).all()
+
+
+@given(shapes)
+def test_int4(shape: tuple[int, int, int]) -> None:
+    block, groups = matrix(shape), -(-shape[1] // 32)
+    assert_same(read_int4(packed("int4", block), groups), quantise(whole(block, groups * 32)))
+
+
+@given(shapes)
+def test_int4_as_it_is(shape: tuple[int, int, int]) -> None:
+    """What a checkpoint has in int4 is laid out, and nothing else."""
+    random, groups = np.random.default_rng(shape[2]), -(-shape[1] // 32)
+    halves = random.standard_normal((2, shape[0], -(-groups // 8))).astype(np.float16)
+    factors = random.integers(0, 256, (2, shape[0], groups), np.uint8)
+    wanted = Blocks(random.integers(0, 16, (shape[0], groups * 32), np.uint8), *factors, *halves)
+    stored = PACKED["int4"]
+    assert isinstance(stored, PackedInt4)
+    found = read_int4(stored.store_blocks(wanted)["packed"], groups)
+    assert_same(found, wanted)
+    assert (dequantise(found)[: shape[0]] == dequantise(wanted)).all()
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_blocks_of_rows_can_be_stored_one_after_the_other(name: str) -> None:
+    block = matrix((48, 100, 0))
+    assert (packed(name, block) == np.concatenate([packed(name, block[:32]), packed(name, block[32:])])).all()
+
+
+def test_the_vocabulary_of_int4_is_int8() -> None:
+    assert PACKED["int4"].for_vocabulary() is PACKED["int8"]
+    assert all(PACKED[name].for_vocabulary() is PACKED[name] for name in ("f32", "f16", "int8"))
