@@ -57,6 +57,7 @@ _LLAMA3_ROPE = {
 # Name of the transformers configuration class, and what differs from _BASE.
 _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", {}),
+    "uneven": ("LlamaConfig", {"intermediate_size": 136}),
     "llama3": ("LlamaConfig", {"rope_parameters": _LLAMA3_ROPE, "tie_word_embeddings": True}),
     "mistral": ("MistralConfig", {"sliding_window": None}),
     "qwen2": ("Qwen2Config", {}),
@@ -81,8 +82,9 @@ _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 class TinyCheckpoint(Protocol):
     """Makes (or finds) a Hugging Face folder of 2 layers with seeded random weights.
 
-    ``family`` is one of llama, llama3 (rope scaling, tied), mistral, qwen2, qwen3, gemma3; ``overrides`` are fields
-    of the transformers configuration.
+    ``family`` is one of llama, uneven (a llama with a matrix that is no multiple of a group or of a kernel's block),
+    llama3 (rope scaling, tied), mistral, qwen2, qwen3, gemma3; ``overrides`` are fields of the transformers
+    configuration.
     """
 
     def __call__(self, family: str, *, seed: int = 0, **overrides: Any) -> Path: ...

@@ -21,7 +21,7 @@ from paceline.runtime import load_program, open_device
 from paceline.runtime.vulkan_driver import select_driver
 from paceline.targets import load_soc
 
-FAMILIES = ("llama", "llama3", "mistral", "qwen2", "qwen3", "gemma3")
+FAMILIES = ("llama", "uneven", "llama3", "mistral", "qwen2", "qwen3", "gemma3")
 CONTEXT, WIDTHS = 64, (1, 2, 8)
 TOKENS = np.random.default_rng(1).integers(0, 300, 48).astype(np.int32)
 
@@ -34,9 +34,12 @@ F16_BOUND = 1e-4  # the same arithmetic, against transformers with weights round
 INT8_BOUND = 2e-2
 # int8 against f32 transformers: the error of the scheme itself on random weights. Seen: 0.04 to 0.06.
 INT8_QUALITY = 0.1
-# Compiled int4 against the same scheme in torch is f32 arithmetic, 1e-6, and an int8 head, hence int8's bound. Against
-# f32 transformers: the error of the scheme on random weights, 7 % a matrix. Seen: 0.3 to 0.5.
-INT4_QUALITY = 0.7
+# Kernels round the activations of int4 to i8, torch does not: the error of int8, and a tenth of that of int4 itself.
+# Seen: 0.02 to 0.04; without kernels 1e-6 to 1.5e-3, the head's activations.
+INT4_BOUND = {"cpu": INT8_QUALITY, "gpu": INT8_BOUND}
+# int4 against f32 transformers: random weights have nothing that four bits keep well. Seen: 0.3 to 0.7; logits of
+# another model would be off by 1.4.
+INT4_QUALITY = 1.0
 
 Runner = Callable[..., NDArray[np.float32]]
 SOC = load_soc("x86-swiftshader")
@@ -121,9 +124,12 @@ def test_logits(
     found = run(family, case, 8)
     reference = reference_logits(family, TOKENS)
     same_scheme = torch_decoder(tiny_package(family), PRECISIONS[case.precision], context=CONTEXT)(TOKENS)[1]
-    if case.precision in ("int8", "int4"):
+    if case.precision == "int8":
         assert _off(found, same_scheme) <= INT8_BOUND
-        assert _off(found, reference) <= (INT8_QUALITY if case.precision == "int8" else INT4_QUALITY)
+        assert _off(found, reference) <= INT8_QUALITY
+    elif case.precision == "int4":
+        assert _off(found, same_scheme) <= INT4_BOUND[case.unit]
+        assert _off(found, reference) <= INT4_QUALITY
     elif case.precision == "f16":
         assert _off(found, same_scheme) <= F16_BOUND
     else:
