@@ -16,7 +16,7 @@ SOCS = tuple(name for name in known_socs() if name != "host")
 CONTEXT, WIDTHS = 32, (1, 4)
 
 pytestmark = pytest.mark.cpu
-Compile = Callable[[Soc], Bundle]
+Compile = Callable[..., Bundle]
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +29,25 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def compiled(
     cache: Path, tmp_path: Path, tiny_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> Compile:
-    """Compiles a llama of one layer, f32 as target and int8 as drafter, and reads the bundle back with checksums."""
+    """Compiles a llama of one layer, f32 as target and int8 as drafter unless said, and reads the bundle back."""
     monkeypatch.setenv("PACELINE_CACHE", str(cache))
     package = tiny_package("llama", num_hidden_layers=1)
 
-    def run(soc: Soc) -> Bundle:
+    def run(soc: Soc, target: str = "f32", drafter: str = "int8") -> Bundle:
         output = tmp_path / soc.name
-        build(soc=soc, target=package, drafter=package, output=output, context=CONTEXT, widths=WIDTHS, jobs=1)
+        build(
+            soc=soc, target=package, target_precision=target, drafter=package, drafter_precision=drafter,
+            output=output, context=CONTEXT, widths=WIDTHS, jobs=1,
+        )  # fmt: skip
         return read_bundle(output, checksums=True)
 
     return run
 
 
+@pytest.mark.parametrize("precisions", [("f32", "int8"), ("int4", "int4")], ids=lambda both: "-".join(both))
 @pytest.mark.parametrize("name", SOCS)
-def test_f32_and_int8_compile_for_cpu_and_gpu(compiled: Compile, name: str) -> None:
-    bundle = compiled(load_soc(name))
+def test_f32_int8_and_int4_compile_for_cpu_and_gpu(compiled: Compile, name: str, precisions: tuple[str, str]) -> None:
+    bundle = compiled(load_soc(name), *precisions)
     assert [failure.reason for failure in bundle.failures] == []
     assert bundle.drafter is not None
     for model in (bundle.target, bundle.drafter):
