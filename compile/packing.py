@@ -108,7 +108,7 @@ def _int8_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _int4_bytes(blocks: Blocks) -> NDArray[np.uint8]:
     """Super-blocks one after the other, each as ``kernels/matmul.h`` wants it."""
     pairs = blocks.nibbles.reshape(blocks.nibbles.shape[0], -1, 2, _BYTES_PER_WORD)
-    nibbles = _words((pairs[:, :, 0] | pairs[:, :, 1] << 4).reshape(pairs.shape[0], -1))
+    nibbles = _words((pairs[:, :, 0] | pairs[:, :, 1] << np.uint8(4)).reshape(pairs.shape[0], -1))
     factors = np.stack([_lanes_last(blocks.scales), _lanes_last(blocks.lows)], axis=2)
     halves = np.stack([_lanes_last(blocks.d), _lanes_last(blocks.dmin)], axis=2)
     pieces = []

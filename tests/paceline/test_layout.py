@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +48,21 @@ def test_every_folder_with_modules_is_packaged() -> None:
     assert set(table["packages"]) == set(table["package-dir"])
 
 
+def test_a_wheel_holds_the_kernels_and_the_socs(tmp_path: Path) -> None:
+    """Built from a copy: setuptools leaves a folder of its own beside the sources, and would find the last one."""
+    for folder in ("src", *STAGES):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(tmp_path))
+    subprocess.run((sys.executable, "-m", "pip", "wheel", *options), check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    data = [*(ROOT / "compile" / "kernels").iterdir(), *(ROOT / "targets").glob("*.toml")]
+    assert {f"paceline/{path.relative_to(ROOT)}" for path in data} <= found
+    assert "paceline/py.typed" in found
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_imports_run_one_way(stage: str) -> None:
     for path, tree in modules(stage):
@@ -81,7 +100,7 @@ def test_modules_are_short_and_say_what_they_are(folder: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_tests_mirror_the_folders(stage: str) -> None:
     names = {path.stem for path, _ in modules(stage)} | {"parity", "width_invariance", "every_soc", "lossless", "real"}
-    names |= {"soc_files", "gguf_fuzz"}
+    names |= {"soc_files", "gguf_fuzz", "kernels"}
     strays = [p.name for p in (ROOT / "tests" / stage).glob("test_*.py") if p.stem.removeprefix("test_") not in names]
     assert not strays
 

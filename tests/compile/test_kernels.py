@@ -1,0 +1,83 @@
+"""Kernels of every instruction set compute the same bits: sets of this processor here, those of Arm in an emulator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from paceline.compile.kernel_calls import PRECISIONS, SETS, instruction_set
+from paceline.targets import ProcessingUnit, load_soc
+from tests.compile.kernel_programs import Tiny, emulated, native, tiny
+
+CONTEXT, WIDTHS = 64, (1, 4, 11)  # 11 rows are more than any kernel takes at once
+POSITION = 27  # rows begin in one block of keys and end in the next
+TOKENS = np.random.default_rng(1).integers(0, 300, max(WIDTHS)).astype(np.int32)
+
+# Columns and rows that are no multiple of a group or a block, and more than a super-block of int4.
+UNEVEN = {"hidden_size": 72, "intermediate_size": 336, "vocab_size": 333}
+MODELS: dict[str, dict[str, Any]] = {"llama": {}, "qwen3": {}, "gemma3": {}, "qwen2": UNEVEN}
+# processors that have what a set asks for and no more
+EMULATED = {"aarch64-dotprod": "cortex-a76", "aarch64-neon": "cortex-a53"}
+
+CASES = [
+    pytest.param(some.name, marks=pytest.mark.arm if some.name in EMULATED else pytest.mark.cpu, id=some.name)
+    for some in SETS
+]
+Logits = Callable[..., NDArray[np.float32]]
+
+
+@pytest.fixture(scope="module")
+def host() -> ProcessingUnit:
+    unit = load_soc("host").unit("cpu")
+    assert unit is not None
+    return unit
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_package: Callable[..., Path], host: ProcessingUnit) -> Logits:
+    """``run(family, precision, kernels, width)``: logits [width, vocabulary] at POSITION, behind a filled cache."""
+
+    @functools.cache
+    def model(family: str, precision: str) -> Tiny:
+        package = tiny_package(family, **MODELS[family])
+        return tiny(package, precision, tmp_path_factory.mktemp(family), context=CONTEXT, widths=WIDTHS)
+
+    @functools.cache
+    def logits(family: str, precision: str, kernels: str, width: int) -> NDArray[np.float32]:
+        command, made = _command(kernels, host), model(family, precision)
+        return made.logits(made.program(kernels, host), command, TOKENS[:width], POSITION)
+
+    return logits
+
+
+def _command(kernels: str, host: ProcessingUnit) -> tuple[str, ...]:
+    """What runs a program of ``kernels``, or the test is skipped."""
+    best, names = instruction_set(host), [some.name for some in SETS]
+    wanted = SETS[names.index(kernels)]
+    if best and best.architecture == wanted.architecture and names.index(best.name) <= names.index(kernels):
+        return native()
+    if kernels not in EMULATED:
+        pytest.skip(f"this processor has not all of {', '.join(sorted(wanted.features))}")
+    return emulated(EMULATED[kernels]) or pytest.skip("no emulator and runtime for Arm; run: sh scripts/arm")
+
+
+@pytest.mark.parametrize("kernels", CASES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("family", MODELS)
+def test_logits_are_the_same_bits_on_every_processor(
+    family: str, precision: str, kernels: str, run: Logits, host: ProcessingUnit
+) -> None:
+    """All widths of a set against the widest call of this machine's best set."""
+    best = instruction_set(host)
+    if best is None:
+        pytest.skip("there are no kernels for this processor")
+    wanted = run(family, precision, best.name, max(WIDTHS))
+    assert np.isfinite(wanted).all() and np.ptp(wanted, axis=1).min() > 1
+    for width in WIDTHS:
+        assert (run(family, precision, kernels, width) == wanted[:width]).all(), width
