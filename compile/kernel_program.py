@@ -1,12 +1,12 @@
 """A decoder as a list of kernel calls: MLIR that is written, not traced.
 
-A layer is nine calls. Each value has one writer at a time, so that IREE runs them in order without a copy: the hidden
+A layer is ten calls. Each value has one writer at a time, so that IREE runs them in order without a copy: the hidden
 state is changed in place by the matmuls that end a branch, and so are the caches by ``rope_store``.
 
     norm_quantise -> qkv -> rope_store -> attention -> quantise -> o (adds to the hidden state)
     norm_quantise -> gate and up (activation inside) -> quantise -> down (adds to the hidden state)
 
-Float precisions have no ``quantise``, and their norm is ``norm``.
+Float precisions have no ``quantise``, which leaves eight, and their norm is ``norm``.
 """
 
 from __future__ import annotations

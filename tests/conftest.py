@@ -57,7 +57,7 @@ _LLAMA3_ROPE = {
 # Name of the transformers configuration class, and what differs from _BASE.
 _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", {}),
-    "uneven": ("LlamaConfig", {"intermediate_size": 136}),
+    "uneven": ("LlamaConfig", {"hidden_size": 72, "intermediate_size": 336, "vocab_size": VOCABULARY + 13}),
     "llama3": ("LlamaConfig", {"rope_parameters": _LLAMA3_ROPE, "tie_word_embeddings": True}),
     "mistral": ("MistralConfig", {"sliding_window": None}),
     "qwen2": ("Qwen2Config", {}),

@@ -50,7 +50,12 @@ def test_options_reach_the_build(asked: dict[str, Any], tmp_path: Path) -> None:
     assert (asked["target"], asked["target_precision"]) == (tmp_path / "large", "f16")
     assert (asked["drafter"], asked["drafter_precision"]) == (tmp_path / "small", "int8")
     assert (asked["soc"].name, asked["widths"], asked["units"], asked["context"]) == ("rk3588", (1, 4), ("cpu",), 64)
-    assert asked["replace"] is True
+    assert (asked["replace"], asked["kernels"]) == (True, True)
+
+
+def test_programs_can_be_traced_where_there_are_kernels(asked: dict[str, Any], tmp_path: Path) -> None:
+    assert run("--soc", "rpi5", "--target", tmp_path, "-o", "out", "--no-kernels").exit_code == 0
+    assert asked["kernels"] is False
 
 
 def test_a_folder_may_have_an_at_in_its_name(asked: dict[str, Any], tmp_path: Path) -> None:

@@ -36,6 +36,9 @@ def page(
     dump: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write the IR of each phase there.")] = None,
     jobs: Annotated[int | None, typer.Option(metavar="N", min=1, help="Compilers at once; default one a core.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
+    no_kernels: Annotated[
+        bool, typer.Option("--no-kernels", help="Trace programs for CPUs as well: slower, for comparison.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's manifest as JSON.")] = False,
 ) -> None:
     """Compile a target, and a drafter if there is one, for every processing unit of a SoC.
@@ -65,6 +68,7 @@ def page(
             dump=dump,
             jobs=jobs,
             replace=force,
+            kernels=not no_kernels,
             progress=progress,
         )
     console.print_json(bundle) if as_json else _show(bundle, output)

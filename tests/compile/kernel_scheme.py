@@ -1,0 +1,59 @@
+"""What kernels compute with integer weights, in torch: activations are rounded to i8, 32 columns at a time.
+
+Weights are those of traced programs. Sums of a group are exact in f32: at most 32 * 127 * 127, below 2^24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from paceline.compile.int4 import GROUP, MOST, padded
+from paceline.compile.precision import NIBBLES_PER_WORD, PRECISIONS, Int4, Int8, Precision, Rows
+
+_LARGEST, _TINY = 127, 1e-10
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedInt8(Int8):
+    """The sum over groups of exact sum * scale of the activations, then times the scale of the output channel."""
+
+    def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
+        rounded, scale = _rounded(x)
+        sums = torch.einsum("ngk,rgk->nrg", rounded, _groups(parts["weight"].float()))
+        return (sums * scale[:, None]).sum(-1) * parts["scale"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedInt4(Int4):
+    """Over groups, exact sum * scale of the weights * scale of the activations, less low * scale * their sum."""
+
+    vocabulary: Int8 = GroupedInt8()
+
+    def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
+        rounded, scale = _rounded(x)
+        shifts = torch.arange(0, 32, 32 // NIBBLES_PER_WORD, dtype=torch.int32)
+        nibbles = (parts["weight"][..., None] >> shifts) & MOST
+        sums = torch.einsum("ngk,rgk->nrg", rounded, _groups(nibbles.flatten(1).float()))
+        kept = sums * (parts["scale"] * scale[:, None])
+        return (kept - parts["low"] * (scale * rounded.sum(-1))[:, None]).sum(-1)
+
+
+KERNEL_SCHEMES: dict[str, Precision] = {**PRECISIONS, "int8": GroupedInt8(), "int4": GroupedInt4()}
+
+
+def _groups(x: Tensor) -> Tensor:
+    """[n, columns] as [n, groups, 32], padded with zeros."""
+    return torch.nn.functional.pad(x, (0, padded(x.shape[1]) - x.shape[1])).view(x.shape[0], -1, GROUP)
+
+
+def _rounded(x: Tensor | Rows) -> tuple[Tensor, Tensor]:
+    """Whole numbers [n, groups, 32] and their scales [n, groups]."""
+    groups = _groups(x.value if isinstance(x, Rows) else x)
+    largest = groups.abs().amax(-1)
+    inverse = torch.where(largest > _TINY, _LARGEST / largest, 0.0)
+    scale = largest * (1 / _LARGEST) * (x.factor if isinstance(x, Rows) else 1)
+    return torch.round(groups * inverse[..., None]), scale

@@ -1,0 +1,69 @@
+"""Kernel programs as text, and the models that kernels refuse. What programs compute is tested by test_parity."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from paceline.compile import build, read_package
+from paceline.compile.capture import Capture
+from paceline.compile.kernel_calls import KERNELS, SETS
+from paceline.compile.kernel_program import kernel_refusal, program_text
+from paceline.compile.packing import FORM, PACKED
+from paceline.costmodel import ModelSpec
+from paceline.targets import load_soc
+
+WIDTHS = (1, 9)
+
+
+@pytest.fixture
+def spec(tiny_package: Callable[..., Path]) -> ModelSpec:
+    return read_package(tiny_package("llama")).spec
+
+
+def text(spec: ModelSpec, precision: str) -> str:
+    capture = Capture(spec=spec, precision=precision, form=FORM, kernels=SETS[0].name, context=32, widths=WIDTHS)
+    return program_text(capture, SETS[0])
+
+
+@pytest.mark.parametrize(("precision", "calls"), [("f32", 8), ("f16", 8), ("int8", 10), ("int4", 10)])
+def test_a_layer_is_a_handful_of_calls(spec: ModelSpec, precision: str, calls: int) -> None:
+    dispatches = text(spec, precision).count("flow.dispatch @")
+    deeper = text(msgspec.structs.replace(spec, layers=spec.layers + 1), precision).count("flow.dispatch @")
+    assert deeper - dispatches == calls * len(WIDTHS)
+
+
+@pytest.mark.parametrize("precision", PACKED)
+def test_a_program_calls_what_it_declares(spec: ModelSpec, precision: str) -> None:
+    found = text(spec, precision)
+    assert re.findall(r"util\.func public @(\w+)", found) == [f"step_{width}" for width in WIDTHS]
+    called = set(re.findall(r"func\.call @(\w+)\(", found))
+    assert called == set(re.findall(r"func\.func private @(\w+)\(", found)) <= set(KERNELS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"ffn": 136}, "136 rows of gate; kernels take multiples of 16"),
+        ({"heads": 3, "head_size": 8}, "24 rows of q; kernels take multiples of 16"),
+        ({"kv_heads": 1, "head_size": 40}, "40 rows of k; kernels take multiples of 16"),
+        ({"head_size": 288}, "heads of 288, kernels take up to 256"),
+    ],
+)
+def test_what_kernels_refuse(spec: ModelSpec, fields: dict[str, int], reason: str) -> None:
+    assert kernel_refusal(spec) is None
+    found = kernel_refusal(msgspec.structs.replace(spec, **fields))
+    assert found is not None and found.endswith(reason)
+
+
+@pytest.mark.cpu
+def test_a_model_that_kernels_refuse_is_traced(tiny_package: Callable[..., Path], tmp_path: Path) -> None:
+    package = tiny_package("llama", intermediate_size=136, num_hidden_layers=1)
+    soc = load_soc("x86-swiftshader")
+    bundle = build(soc=soc, target=package, output=tmp_path / "b", context=32, widths=(1,), units=("cpu",))
+    assert not bundle.failures
+    assert bundle.target.weights == {"cpu": "target.f32.irpa"}
