@@ -58,9 +58,11 @@ def test_the_table_has_the_arguments_of_the_sources() -> None:
     assert set(found) == set(KERNELS)
     for name, kernel in KERNELS.items():
         arguments = [" ".join(argument.split()) for argument in found[name].split(",")]
-        arrays = ["i" if argument.startswith("const ") else "o" for argument in arguments if "*" in argument]
+        arrays = [argument for argument in arguments if "*" in argument]
         integers = [argument.removeprefix("size_t ") for argument in arguments[len(arrays) :]]
-        assert "".join(arrays) == kernel.arrays.replace("c", "o"), name
+        for argument, use in zip(arrays, kernel.arrays, strict=True):
+            # caches that attention only reads count as changed: a chain of single uses, which IREE does not copy
+            assert use in ("ic" if argument.startswith("const ") else "co"), (name, argument)
         assert tuple(integers[:-1]) == kernel.integers, name
         assert integers[-1] in ("row", "head", "part"), name
 
