@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from paceline.compile.parameters import declared, parameters
+from paceline.compile.parameters import declared, matrix_of, parameters
 from paceline.compile.precision import Precision, Rows, settled
 from paceline.costmodel import ModelSpec, cache_rows
 
@@ -60,8 +60,8 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, span: Tensor, k_cache: Tensor, v_cache: Tensor) -> tuple[Tensor, Tensor]:
         # i32 at the border, i64 inside: demoting i64 for Vulkan would read an i64 input as if it were i32
         placed = self._span(tokens.shape[0], span[0].long())
-        vocabulary = self.precision.for_vocabulary()
-        x = settled(vocabulary.rows(tokens.long(), self._parts("embedding")) * self.spec.embedding_scale)
+        rows = self.precision.for_matrix("embedding").rows(tokens.long(), self._parts("embedding"))
+        x = settled(rows * self.spec.embedding_scale)
         new_k, new_v = [], []
         for i in range(self.spec.layers):
             attended, k, v = self._attention(
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
             new_v.append(v)
         k_cache.index_copy_(2, placed.here, torch.stack(new_k))  # one write at the end: writes per layer do not compile
         v_cache.index_copy_(2, placed.here, torch.stack(new_v))
-        logits = vocabulary.linear(self._norm("norm", x), self._parts("embedding" if self.spec.tied else "head"))
+        logits = self._linear("embedding" if self.spec.tied else "head", self._norm("norm", x))
         return _first_largest(logits, self.get_parameter("indices")), logits
 
     def _span(self, n: int, position: Tensor) -> Span:
@@ -158,7 +158,7 @@ class Decoder(nn.Module):
         return settled(self._norm(name, x).whole()) if self.spec.post_norms else x
 
     def _linear(self, name: str, x: Tensor | Rows) -> Tensor:
-        return self.precision.linear(x, self._parts(name))
+        return self.precision.for_matrix(matrix_of(name)).linear(x, self._parts(name))
 
     def _parts(self, name: str) -> dict[str, Tensor]:
         return dict(self.get_submodule(name).named_parameters(recurse=False))

@@ -18,7 +18,7 @@ from paceline.compile.capture import Capture
 from paceline.compile.kernel_calls import InstructionSet
 from paceline.compile.kernel_text import Builder, Value, module_text
 from paceline.compile.packing import LANES, PACKED, Packed
-from paceline.compile.parameters import declared, parameters
+from paceline.compile.parameters import declared, matrix_of, parameters
 from paceline.costmodel import ModelSpec, cache_rows
 
 _ROWS_AT_ONCE = 8  # of an attention workgroup, as in kernels/attention.h
@@ -78,7 +78,7 @@ class _Step:
         return on
 
     def _embedded(self, tokens: Value) -> Value:
-        spec, stored = self.spec, self.precision.for_vocabulary()
+        spec, stored = self.spec, self.precision.for_matrix("embedding")
         x = self.on.make(f"{self.n}x{spec.hidden}xf32")
         self.on.call(
             "embed",
@@ -185,7 +185,7 @@ class _Step:
         extra: tuple[Value, ...] = (),
         into: Value | None = None,
     ) -> Value:
-        stored = self.precision.for_vocabulary() if site == "head" else self.precision
+        stored = self.precision.for_matrix(matrix_of(name))
         blocks = -(-channels // LANES)
         size = stored.block_bytes(stored.columns(columns)) * (2 if kind in ("silu", "gelu") else 1)
         chunk = -(-blocks // min(_MOST_PARTS, blocks, max(1, blocks * size // _LEAST_BYTES)))

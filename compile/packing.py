@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from paceline.compile.int4 import GROUP, SUPER_BLOCK, Blocks, padded, quantise
 from paceline.compile.stored import Part
+from paceline.costmodel import stored_as
+from paceline.targets import Dtype
 
 FORM = "packed"
 LANES = 16  # output channels of a block
@@ -35,7 +37,7 @@ _ALIGNED = 64
 class Packed:
     """A precision in packed form; ``whole_groups`` says that activations are rounded to bytes, a group at a time."""
 
-    name: str
+    name: Dtype
     whole_groups: bool
     block_bytes: Callable[[int], int]
     pack: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
@@ -56,9 +58,9 @@ class Packed:
         whole[:rows, :columns] = block
         return {"packed": self.pack(whole)}
 
-    def for_vocabulary(self) -> Packed:
+    def for_matrix(self, matrix: str) -> Packed:
         """See ``Stored``."""
-        return PACKED["int8"] if self.name == "int4" else self
+        return PACKED[stored_as(matrix, self.name)]
 
 
 class PackedInt4(Packed):

@@ -19,20 +19,16 @@ LANES = 16  # columns of the matrices of ones, one a kv head: the narrowest that
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A weight [rows, columns] at the model's precision: the ``sources`` stacked along the rows.
-
-    ``vocabulary``: the embedding or the head, which may be stored in a way of their own.
-    """
+    """A weight [rows, columns]: the ``sources`` stacked along the rows."""
 
     name: str
     rows: int
     columns: int
     sources: tuple[str, ...]
-    vocabulary: bool = False
 
     def stored(self, precision: Stored) -> Stored:
         """How this matrix is stored in a model of ``precision``."""
-        return precision.for_vocabulary() if self.vocabulary else precision
+        return precision.for_matrix(matrix_of(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +54,18 @@ class Table:
 Parameter = Matrix | Vector | Table
 
 
+def matrix_of(name: str) -> str:
+    """What a matrix is for, whatever its layer: ``layers.3.qkv`` is ``qkv``."""
+    return name.rpartition(".")[2]
+
+
 def parameters(spec: ModelSpec, context: int, *, traced: bool = True) -> tuple[Parameter, ...]:
     """All parameters of a decoder with room for ``context`` tokens, in the order of the archive.
 
     A ``traced`` decoder also needs constants that kernels do without.
     """
     embedding, head = (
-        Matrix(name, spec.vocabulary, spec.hidden, (f"{name}.weight",), vocabulary=True)
-        for name in ("embedding", "head")
+        Matrix(name, spec.vocabulary, spec.hidden, (f"{name}.weight",)) for name in ("embedding", "head")
     )
     return (
         embedding,

@@ -8,7 +8,7 @@ another and joined. The storing side is numpy, the program side torch; torch is 
     int8    weight i8 [rows, columns], scale f32 [rows]; activations are rounded to i8 with one scale a row when used
     int4    weight i32 [rows, columns / 8], scale and low f32 [rows, groups]; widened to f32 when used
 
-At int4 the embedding and the head are stored as int8: ``for_vocabulary``.
+At int4 some matrices are stored as int8: ``for_matrix``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from paceline.compile.int4 import GROUP, MOST, Blocks, padded, quantise
 from paceline.compile.stored import Part, Stored
+from paceline.costmodel import stored_as
 from paceline.errors import UsageError
 from paceline.targets import ProcessingUnit
 
@@ -55,8 +56,8 @@ def _whole(x: Tensor | Rows) -> Tensor:
 class Precision(Stored, Protocol):
     """One way to store the matrices of a model and to use them in a traced program."""
 
-    def for_vocabulary(self) -> Precision:
-        """What the embedding and the head are used as at this precision."""
+    def for_matrix(self, matrix: str) -> Precision:
+        """What a matrix is used as at this precision."""
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         """f32 activations [n, columns] times the transposed matrix: f32 [n, rows]."""
@@ -78,7 +79,7 @@ class F32:
     def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         return {"weight": block}
 
-    def for_vocabulary(self) -> Self:
+    def for_matrix(self, matrix: str) -> Self:
         return self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
@@ -102,7 +103,7 @@ class F16:
         limit = np.float32(np.finfo(np.float16).max)
         return {"weight": np.clip(block, -limit, limit).astype(np.float16)}
 
-    def for_vocabulary(self) -> Self:
+    def for_matrix(self, matrix: str) -> Self:
         return self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
@@ -138,7 +139,7 @@ class Int8:
         scale[scale == 0] = 1
         return {"weight": np.rint(block / scale[:, None]).astype(np.int8), "scale": scale}
 
-    def for_vocabulary(self) -> Self:
+    def for_matrix(self, matrix: str) -> Self:
         return self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
@@ -166,15 +167,15 @@ class Int4:
     """Groups of 32 columns as in ``compile/int4.py``; activations and arithmetic stay f32.
 
     Nibble i of word c is column 8c + i; a group's scale and low are multiplied out. Words suit every unit, so that
-    the form is that of the vocabulary's matrices.
+    the form is that of the matrices that are ``kept`` at int8.
     """
 
-    vocabulary: Int8 = Int8()
+    kept: Int8 = Int8()
     name: str = "int4"
 
     @property
     def form(self) -> str:
-        return self.vocabulary.form
+        return self.kept.form
 
     def parts(self, rows: int, columns: int) -> dict[str, Part]:
         group = Part("f32", (rows, padded(columns) // GROUP))
@@ -187,8 +188,8 @@ class Int4:
         pairs = blocks.nibbles[:, ::2] | blocks.nibbles[:, 1::2] << 4
         return {"weight": pairs.view("<i4"), "scale": blocks.group_scales(), "low": blocks.group_lows()}
 
-    def for_vocabulary(self) -> Int8:
-        return self.vocabulary
+    def for_matrix(self, matrix: str) -> Precision:
+        return self.kept if stored_as(matrix, "int4") == "int8" else self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         activations = _whole(x)

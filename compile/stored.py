@@ -36,8 +36,8 @@ class Stored(Protocol):
     def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Stored parts of some rows [rows, columns]."""
 
-    def for_vocabulary(self) -> Stored:
-        """How the embedding and the head are stored at this precision."""
+    def for_matrix(self, matrix: str) -> Stored:
+        """How a matrix (``embedding``, ``head``, ``qkv``, ``o``, ``gate_up``, ``down``) is stored at this precision."""
 
 
 @runtime_checkable

@@ -23,6 +23,7 @@ from paceline.costmodel.memory import (
     footprint,
     matrix_bytes,
     parameters,
+    stored_as,
     weights_bytes,
 )
 from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
@@ -74,5 +75,6 @@ __all__ = [
     "read_profile",
     "roofline",
     "speculative_round",
+    "stored_as",
     "weights_bytes",
 ]

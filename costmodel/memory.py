@@ -10,6 +10,9 @@ from paceline.targets import Dtype
 _F32 = 4
 _CACHE_BLOCK = 16  # kernels keep keys in blocks of as many rows
 _INT4_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share two bytes, and two halves
+# What int4 keeps at int8: a tenth of the weights of a layer, and a third of what four bits would cost in quality
+# (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
+KEPT_BY_INT4 = frozenset({"embedding", "qkv", "o"})
 _ELEMENT = {"f32": 4, "f16": 2, "int8": 1}
 
 
@@ -26,9 +29,14 @@ def _int4_row(columns: int) -> int:
     return groups * (_INT4_GROUP // 2 + 2) + -(-columns // _INT4_SUPER_BLOCK) * 4
 
 
-def vocabulary_precision(precision: Dtype) -> Dtype:
-    """What the embedding and the head are stored as in a model of ``precision``."""
-    return "int8" if precision == "int4" else precision
+def stored_as(matrix: str, precision: Dtype) -> Dtype:
+    """What a matrix (``embedding``, ``head``, ``qkv``, ``o``, ``gate_up``, ``down``) is stored as at ``precision``."""
+    return "int8" if precision == "int4" and matrix in KEPT_BY_INT4 else precision
+
+
+def head_stored_as(spec: ModelSpec, precision: Dtype) -> Dtype:
+    """What the head is stored as: a tied one is the embedding."""
+    return stored_as("embedding" if spec.tied else "head", precision)
 
 
 def layer_matrices(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
@@ -50,33 +58,32 @@ def _norm_elements(spec: ModelSpec) -> int:
     return spec.layers * layer + spec.hidden
 
 
-def _inner_matrices(spec: ModelSpec) -> tuple[tuple[int, int, int], ...]:
-    """(how often, rows, columns) of every weight matrix of the model but the vocabulary's."""
+def _all_matrices(spec: ModelSpec, precision: Dtype) -> tuple[tuple[int, int, int, Dtype], ...]:
+    """(how often, rows, columns, stored as) of every weight matrix of the model."""
     experts = spec.experts.count if spec.experts else 1
-    router = ((spec.layers, experts, spec.hidden),) if spec.experts else ()
+    router = ((spec.layers, experts, spec.hidden, precision),) if spec.experts else ()
+    head = () if spec.tied else ((1, spec.vocabulary, spec.hidden, head_stored_as(spec, precision)),)
     return (
-        *((spec.layers, *shape) for shape in layer_matrices(spec)),
-        *((spec.layers * experts, *shape) for shape in ffn_matrices(spec)),
+        (1, spec.vocabulary, spec.hidden, stored_as("embedding", precision)),
+        *head,
+        *((spec.layers, *shape, stored_as("qkv", precision)) for shape in layer_matrices(spec)),
+        *((spec.layers * experts, *shape, precision) for shape in ffn_matrices(spec)),
         *router,
     )
 
 
-def _vocabulary_matrices(spec: ModelSpec) -> int:
-    """How many matrices [vocabulary, hidden] there are: the embedding, and the head where it is not tied."""
-    return 1 if spec.tied else 2
-
-
 def parameters(spec: ModelSpec) -> int:
     """Parameters of the model; a tied head counts once."""
-    inner = sum(times * rows * columns for times, rows, columns in _inner_matrices(spec))
-    return inner + _vocabulary_matrices(spec) * spec.vocabulary * spec.hidden + _norm_elements(spec)
+    matrices = sum(times * rows * columns for times, rows, columns, _ in _all_matrices(spec, "f32"))
+    return matrices + _norm_elements(spec)
 
 
 def weights_bytes(spec: ModelSpec, precision: Dtype) -> int:
     """Bytes of all parameters at ``precision``."""
-    inner = sum(times * matrix_bytes(rows, columns, precision) for times, rows, columns in _inner_matrices(spec))
-    vocabulary = matrix_bytes(spec.vocabulary, spec.hidden, vocabulary_precision(precision))
-    return inner + _vocabulary_matrices(spec) * vocabulary + _norm_elements(spec) * _F32
+    matrices = sum(
+        times * matrix_bytes(rows, columns, stored) for times, rows, columns, stored in _all_matrices(spec, precision)
+    )
+    return matrices + _norm_elements(spec) * _F32
 
 
 def cache_rows(context: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paceline.costmodel.memory import ffn_matrices, layer_matrices, matrix_bytes, vocabulary_precision
+from paceline.costmodel.memory import ffn_matrices, head_stored_as, layer_matrices, matrix_bytes, stored_as
 from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
@@ -86,7 +86,7 @@ def feed_forward(spec: ModelSpec, width: int, precision: Dtype) -> Work:
 
 def layer(spec: ModelSpec, width: int, context: int, precision: Dtype) -> Work:
     """One decoder layer: norms, projections, rotary embedding, attention, feed-forward block, residuals."""
-    projections = [linear(width, *shape, precision) for shape in layer_matrices(spec)]
+    projections = [linear(width, *shape, stored_as("qkv", precision)) for shape in layer_matrices(spec)]
     rotary = elementwise(width * (spec.heads + spec.kv_heads) * spec.head_size, operations=3)
     norms = elementwise(width * spec.hidden, operations=4) * (4 if spec.post_norms else 2)
     return sum(projections, norms + rotary + attention(spec, width, context) + feed_forward(spec, width, precision))
@@ -95,5 +95,5 @@ def layer(spec: ModelSpec, width: int, context: int, precision: Dtype) -> Work:
 def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype) -> Work:
     """One pass of ``width`` tokens: embedding, layers, last norm and head."""
     rows = elementwise(width * spec.hidden, operations=4)
-    head = linear(width, spec.vocabulary, spec.hidden, vocabulary_precision(precision))
+    head = linear(width, spec.vocabulary, spec.hidden, head_stored_as(spec, precision))
     return rows * 2 + layer(spec, width, context, precision) * spec.layers + head

@@ -31,7 +31,7 @@ class GroupedInt8(Int8):
 class GroupedInt4(Int4):
     """Over groups, exact sum * scale of the weights * scale of the activations, less low * scale * their sum."""
 
-    vocabulary: Int8 = GroupedInt8()
+    kept: Int8 = GroupedInt8()
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         rounded, scale = _rounded(x)

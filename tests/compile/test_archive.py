@@ -46,18 +46,18 @@ def joined(blocks: Iterable[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]
 def test_q4_k_is_not_rounded_again(q4_k_model: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     spec, weights = q4_k_model
     monkeypatch.setattr(archive, "_BLOCK", 1 << 13)  # several blocks a source
-    qkv = matrix(spec, "layers.0.qkv")
-    found = joined(stored_blocks(qkv, weights, Int4()))
-    exact = np.concatenate([weights.read(source) for source in qkv.sources])
+    gate_up = matrix(spec, "layers.0.gate_up")
+    found = joined(stored_blocks(gate_up, weights, Int4()))
+    exact = np.concatenate([weights.read(source) for source in gate_up.sources])
     shifts = np.arange(0, 32, 4, dtype=np.int32)
-    nibbles = ((found["layers.0.qkv.weight"][..., None] >> shifts) & 15).reshape(qkv.rows, -1, 32)
-    scale, low = found["layers.0.qkv.scale"][..., None], found["layers.0.qkv.low"][..., None]
+    nibbles = ((found["layers.0.gate_up.weight"][..., None] >> shifts) & 15).reshape(gate_up.rows, -1, 32)
+    scale, low = found["layers.0.gate_up.scale"][..., None], found["layers.0.gate_up.low"][..., None]
     assert (nibbles.astype(np.float32) * scale - low == exact.reshape(nibbles.shape)).all()
 
 
-def test_the_vocabulary_of_int4_is_int8(q4_k_model: Opened) -> None:
+def test_attention_and_the_embedding_of_int4_are_int8(q4_k_model: Opened) -> None:
     spec, weights = q4_k_model
-    for name in ("embedding", "head"):
+    for name in ("embedding", "layers.0.o"):
         found = joined(stored_blocks(matrix(spec, name), weights, Int4()))
         expected = Int8().store(weights.read(f"{name}.weight"))
         assert {part.rpartition(".")[2]: values.tolist() for part, values in found.items()} == {

@@ -130,6 +130,7 @@ def test_blocks_of_rows_can_be_stored_one_after_the_other(name: str) -> None:
     assert (packed(name, block) == np.concatenate([packed(name, block[:32]), packed(name, block[32:])])).all()
 
 
-def test_the_vocabulary_of_int4_is_int8() -> None:
-    assert PACKED["int4"].for_vocabulary() is PACKED["int8"]
-    assert all(PACKED[name].for_vocabulary() is PACKED[name] for name in ("f32", "f16", "int8"))
+def test_int4_keeps_attention_and_the_embedding_at_int8() -> None:
+    assert all(PACKED["int4"].for_matrix(matrix) is PACKED["int8"] for matrix in ("embedding", "qkv", "o"))
+    assert all(PACKED["int4"].for_matrix(matrix) is PACKED["int4"] for matrix in ("head", "gate_up", "down"))
+    assert all(PACKED[name].for_matrix("qkv") is PACKED[name] for name in ("f32", "f16", "int8"))

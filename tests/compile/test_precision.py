@@ -18,7 +18,7 @@ from paceline.compile.precision import (
     precision_on,
     refusal,
 )
-from paceline.costmodel.memory import vocabulary_precision
+from paceline.costmodel.memory import stored_as
 from paceline.errors import UsageError
 from paceline.targets import Dtype, Soc, load_soc
 
@@ -99,11 +99,12 @@ def test_int4_products_are_those_of_its_definition(columns: int) -> None:
     assert found == pytest.approx(x @ wanted[:, :columns].T, rel=1e-5, abs=1e-5)
 
 
-def test_the_cost_model_knows_how_vocabularies_are_stored() -> None:
+@pytest.mark.parametrize("matrix", ["embedding", "head", "qkv", "o", "gate_up", "down"])
+def test_the_cost_model_knows_how_matrices_are_stored(matrix: str) -> None:
     names: tuple[Dtype, ...] = ("f32", "f16", "int8", "int4")
     assert names == tuple(PRECISIONS)
-    assert {name: vocabulary_precision(name) for name in names} == {
-        name: precision.for_vocabulary().name for name, precision in PRECISIONS.items()
+    assert {name: stored_as(matrix, name) for name in names} == {
+        name: precision.for_matrix(matrix).name for name, precision in PRECISIONS.items()
     }
 
 
@@ -112,7 +113,7 @@ def test_a_unit_without_byte_loads_reads_words(soc: Soc, name: str) -> None:
     forms = {unit.name: precision_on(name, unit).form for unit in soc.units}
     assert forms == {"cpu": "bytes", "gpu": "words"}
     for unit in soc.units:
-        assert precision_on(name, unit).for_vocabulary() == precision_on("int8", unit)
+        assert precision_on(name, unit).for_matrix("qkv") == precision_on("int8", unit)
 
 
 @pytest.mark.parametrize("name", ["f32", "f16"])

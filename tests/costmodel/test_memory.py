@@ -15,6 +15,7 @@ from paceline.costmodel import (
     parameters,
     weights_bytes,
 )
+from paceline.costmodel.memory import ffn_matrices, layer_matrices
 from paceline.targets import Dtype
 
 SPEC = ModelSpec(
@@ -52,10 +53,11 @@ def test_weights_by_hand() -> None:
     assert weights_bytes(SPEC, "int8") == MATRICES + 4 * ROWS + 4 * VECTORS
 
 
-def test_int4_keeps_the_vocabulary_in_bytes() -> None:
-    rows = ROWS - 32
-    inner = rows * (32 // 2 + 2 + 4)  # 8 and 16 columns are one group, padded
-    assert weights_bytes(SPEC, "int4") == 32 * (8 + 4) + inner + 4 * VECTORS
+def test_int4_keeps_attention_and_a_tied_head_in_bytes() -> None:
+    fed = sum(rows for rows, _ in ffn_matrices(SPEC)) * SPEC.layers
+    attended = SPEC.layers * sum(rows * (columns + 4) for rows, columns in layer_matrices(SPEC))
+    # 8 and 16 columns are one group, padded
+    assert weights_bytes(SPEC, "int4") == 32 * (8 + 4) + attended + fed * (32 // 2 + 2 + 4) + 4 * VECTORS
 
 
 def test_an_untied_head_counts() -> None:

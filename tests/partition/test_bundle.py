@@ -125,7 +125,9 @@ def test_a_changed_file_shows_in_its_checksum(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["../outside", "sub/file", "/etc/hostname"])
 def test_a_name_that_leaves_the_folder(folder: Path, name: str) -> None:
-    manifest(folder, files={name: {"bytes": 1, "sha256": ""}}, models=[{**TARGET, "weights": {"cpu": name}, "programs": {}}])
+    manifest(
+        folder, files={name: {"bytes": 1, "sha256": ""}}, models=[{**TARGET, "weights": {"cpu": name}, "programs": {}}]
+    )
     refused(folder, f"names '{name}', which is not a plain file name")
 
 

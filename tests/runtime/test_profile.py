@@ -46,7 +46,9 @@ def bundled(role: Role, precision: str) -> BundledModel:
         rope=Rope(theta=1e4),
     )
     programs = {"cpu": "p", "gpu": "p"}
-    return BundledModel(role=role, spec=spec, precision=precision, weights=dict.fromkeys(programs, "w"), programs=programs)
+    return BundledModel(
+        role=role, spec=spec, precision=precision, weights=dict.fromkeys(programs, "w"), programs=programs
+    )
 
 
 BUNDLE = Bundle(
