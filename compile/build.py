@@ -135,5 +135,6 @@ def _bundled(model: Candidate, jobs: dict[str, Job]) -> BundledModel:
         precision=model.precision,
         programs={unit: f"{stem}.{unit}.vmfb" for unit in jobs},
         weights={unit: f"{stem}.{'packed.' if job.capture.kernels else ''}irpa" for unit, job in jobs.items()},
+        kernels={unit: job.capture.kernels for unit, job in jobs.items() if job.capture.kernels},
         same_as_target=model.same_as_target,
     )

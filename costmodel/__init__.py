@@ -37,7 +37,7 @@ from paceline.costmodel.speculation import (
     plain_round,
     speculative_round,
 )
-from paceline.costmodel.work import Work, attention, forward, layer, matmul
+from paceline.costmodel.work import Work, attention, forward, kernel_calls, layer, matmul
 
 __all__ = [
     "Acceptance",
@@ -64,6 +64,7 @@ __all__ = [
     "footprint",
     "forward",
     "independent",
+    "kernel_calls",
     "layer",
     "matmul",
     "matrix_bytes",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paceline.costmodel.memory import ffn_matrices, head_stored_as, layer_matrices, matrix_bytes, stored_as
 from paceline.costmodel.model_spec import ModelSpec
@@ -55,10 +55,9 @@ def elementwise(elements: int, *, operations: int = 1) -> Work:
 
 
 def attention(spec: ModelSpec, width: int, context: int) -> Work:
-    """Scores, softmax and mix of ``width`` tokens over the whole cache of ``context`` tokens, per layer.
+    """Scores, softmax and mix of ``width`` tokens over ``context`` positions of the cache, per layer.
 
-    The compiled programs attend over the capacity and mask what is not there, so ``context`` is the capacity. Heads
-    that share a kv head read it once.
+    Heads that share a kv head read it once.
     """
     group = width * spec.heads // spec.kv_heads
     scores, mix = matmul(group, context, spec.head_size), matmul(group, spec.head_size, context)
@@ -92,8 +91,23 @@ def layer(spec: ModelSpec, width: int, context: int, precision: Dtype) -> Work:
     return sum(projections, norms + rotary + attention(spec, width, context) + feed_forward(spec, width, precision))
 
 
-def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype) -> Work:
-    """One pass of ``width`` tokens: embedding, layers, last norm and head."""
+def kernel_calls(spec: ModelSpec, precision: Dtype) -> int:
+    """Dispatches of a pass by a kernel program.
+
+    Ten a layer, without rounding of activations eight, and a norm more for each branch that ends in one; and
+    embedding, last norm, head and choice of a token.
+    """
+    calls = (10 if precision in ("int8", "int4") else 8) + (2 if spec.post_norms else 0)
+    return spec.layers * calls + 4
+
+
+def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, kernels: bool = False) -> Work:
+    """One pass of ``width`` tokens: embedding, layers, last norm and head.
+
+    ``context`` is how many positions attention reads: all that there is room for in a traced program, which masks
+    what is not there, and in one of ``kernels`` what is there, the new tokens included.
+    """
     rows = elementwise(width * spec.hidden, operations=4)
     head = linear(width, spec.vocabulary, spec.hidden, head_stored_as(spec, precision))
-    return rows * 2 + layer(spec, width, context, precision) * spec.layers + head
+    work = rows * 2 + layer(spec, width, context, precision) * spec.layers + head
+    return replace(work, dispatches=kernel_calls(spec, precision)) if kernels else work

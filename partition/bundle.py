@@ -1,8 +1,9 @@
 """A bundle: what was compiled for one SoC, on disk and as a value.
 
-bundle.json             this value: versions, SoC, models, checksum of every file
-<role>.<precision>.irpa            weights, shared by the units whose programs read them alike
-<role>.<precision>.<unit>.vmfb     one program a unit; exports step_<width> for each width
+bundle.json                         this value: versions, SoC, models, checksum of every file
+<role>.<precision>.irpa             weights of traced programs, shared by their units
+<role>.<precision>.packed.irpa      weights of kernel programs, shared by theirs
+<role>.<precision>.<unit>.vmfb      one program a unit; exports step_<width> for each width
 tokenizer.json, chat_template.jinja
 profile.json, acceptance.json, plan.json    written later, not under checksum
 """
@@ -39,8 +40,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model of a bundle: ``programs`` maps a unit's name to its .vmfb, ``weights`` to the .irpa that it reads.
 
-    ``same_as_target`` marks a drafter that is the target itself
-    at another precision.
+    ``kernels`` maps it to the instruction set of its kernels; programs of other units were traced. ``same_as_target``
+    marks a drafter that is the target itself at another precision.
     """
 
     role: Role
@@ -48,6 +49,7 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     precision: str
     programs: dict[str, str]
     weights: dict[str, str]
+    kernels: dict[str, str] = {}
     same_as_target: bool = False
 
 

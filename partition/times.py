@@ -74,13 +74,19 @@ class RooflineTimes:
         model, processor = model_of(self.bundle, role), self.bundle.soc.unit(unit)
         if model is None or processor is None:
             raise ProfileError(f"{self.bundle.name} has no {role} or its SoC no unit {unit!r}")
-        precision = cast(Dtype, model.precision)
-        work = forward(model.spec, width=width, context=self.bundle.context, precision=precision)
+        precision, capacity, kernels = cast(Dtype, model.precision), self.bundle.context, unit in model.kernels
+        context = middle(capacity, width) + width if kernels else capacity
+        work = forward(model.spec, width=width, context=context, precision=precision, kernels=kernels)
         return roofline(work, processor, precision, cores=cores)
 
     def cores(self, unit: str) -> tuple[int, ...]:
         processor = self.bundle.soc.unit(unit)
         return (processor.cores,) if processor else ()
+
+
+def middle(context: int, width: int) -> int:
+    """The position that passes are timed at: caches are half full, as in the middle of a conversation."""
+    return min(context // 2, context - width)
 
 
 def compiled_width(bundle: Bundle, width: int) -> int | None:

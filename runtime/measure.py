@@ -3,8 +3,7 @@
 All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn is two calls, of
 which the second counts: in decoding, passes of one model follow each other too, and find its weights in the caches.
 Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, or a single call where one
-takes more than the share; the key-value cache is half full, as it is in the middle of a conversation. Reported are the
-median and the distance between the quartiles.
+takes more than the share. Reported are the median and the distance between the quartiles.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from paceline.console import Report, quiet
 from paceline.costmodel import Measurement, Role
 from paceline.errors import DeviceUnavailable, UsageError
 from paceline.partition import Bundle
+from paceline.partition.times import middle
 from paceline.runtime.device import Device, open_device
 from paceline.runtime.local_task import usable_cores
 from paceline.runtime.program import Program, load_program
@@ -66,7 +66,7 @@ class _Pass:
 
     def _call(self, clock: Clock) -> float:
         program = self.loaded.program
-        position = min(program.context // 2, program.context - self.width)
+        position = middle(program.context, self.width)
         tokens = np.zeros(self.width, np.int32)
         start = clock()
         program.step(tokens, position)

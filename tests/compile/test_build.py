@@ -110,10 +110,11 @@ def test_dump_holds_the_ir_of_each_phase(
     tmp_path: Path, tiny_package: Callable[..., Path], kernels: bool, phases: list[str]
 ) -> None:
     dump = tmp_path / "dump"
-    build(soc=SOC, target=tiny_package("llama"), output=tmp_path / "b", dump=dump, kernels=kernels, **SMALL)
+    bundle = build(soc=SOC, target=tiny_package("llama"), output=tmp_path / "b", dump=dump, kernels=kernels, **SMALL)
     files = sorted(path.name for path in dump.iterdir())
     assert [name.split(".", 1)[1].split("f32-")[1] for name in files] == phases
     assert any("executable-targets" in path.name for path in (dump / files[-1]).iterdir())
+    assert set(bundle.target.kernels) == ({"cpu"} if kernels else set())
 
 
 @pytest.mark.usefixtures("no_compiler")

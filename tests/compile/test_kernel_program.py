@@ -14,8 +14,8 @@ from paceline.compile.capture import Capture
 from paceline.compile.kernel_calls import KERNELS, SETS
 from paceline.compile.kernel_program import kernel_refusal, program_text
 from paceline.compile.packing import FORM, PACKED
-from paceline.costmodel import ModelSpec
-from paceline.targets import load_soc
+from paceline.costmodel import ModelSpec, kernel_calls
+from paceline.targets import Dtype, load_soc
 
 WIDTHS = (1, 9)
 
@@ -35,6 +35,13 @@ def test_a_layer_is_a_handful_of_calls(spec: ModelSpec, precision: str, calls: i
     dispatches = text(spec, precision).count("flow.dispatch @")
     deeper = text(msgspec.structs.replace(spec, layers=spec.layers + 1), precision).count("flow.dispatch @")
     assert deeper - dispatches == calls * len(WIDTHS)
+
+
+@pytest.mark.parametrize("precision", PACKED)
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_the_cost_model_counts_the_same_calls(tiny_package: Callable[..., Path], family: str, precision: Dtype) -> None:
+    spec = read_package(tiny_package(family)).spec
+    assert text(spec, precision).count("flow.dispatch @") == kernel_calls(spec, precision) * len(WIDTHS)
 
 
 @pytest.mark.parametrize("precision", PACKED)
@@ -67,3 +74,4 @@ def test_a_model_that_kernels_refuse_is_traced(tiny_package: Callable[..., Path]
     bundle = build(soc=soc, target=package, output=tmp_path / "b", context=32, widths=(1,), units=("cpu",))
     assert not bundle.failures
     assert bundle.target.weights == {"cpu": "target.f32.irpa"}
+    assert not bundle.target.kernels

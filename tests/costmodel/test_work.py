@@ -19,6 +19,7 @@ from paceline.costmodel import (
     parameters,
 )
 from paceline.costmodel.work import elementwise, feed_forward
+from paceline.targets import Dtype
 
 TINY = ModelSpec(
     name="tiny",
@@ -86,6 +87,13 @@ def test_experts_work_on_active_parameters_and_are_read_once() -> None:
     wide = forward(QWEN3_30B, width=64, context=128, precision="f32")
     assert wide.bytes_read < 1.1 * 4 * parameters(QWEN3_30B)
     assert wide.operations == pytest.approx(64 * one.operations, rel=0.01)
+
+
+@pytest.mark.parametrize(("precision", "calls"), [("f32", 8), ("f16", 8), ("int8", 10), ("int4", 10)])
+def test_kernels_are_a_handful_of_launches_and_the_same_work(precision: Dtype, calls: int) -> None:
+    traced, called = (forward(TINY, width=2, context=64, precision=precision, kernels=k) for k in (False, True))
+    assert called.dispatches == 2 * calls + 4 < traced.dispatches
+    assert (called.operations, called.bytes) == (traced.operations, traced.bytes)
 
 
 def test_int8_reads_about_a_quarter() -> None:

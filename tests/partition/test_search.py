@@ -24,6 +24,7 @@ from paceline.costmodel import (
 from paceline.errors import PlanError, UsageError
 from paceline.files import FileEntry
 from paceline.partition import Bundle, BundledModel, Failure, Mapping, Plan, TokenIds, choose
+from paceline.partition.times import RooflineTimes
 from paceline.targets import Figure, ProcessingUnit, Soc
 
 UNITS = ("cpu", "gpu")
@@ -301,6 +302,16 @@ def test_a_roofline_stands_in_for_a_board_that_is_not_here() -> None:
     soc = msgspec.structs.replace(BUNDLE.soc, units=(faster, unit("gpu")))
     again = choose(msgspec.structs.replace(BUNDLE, soc=soc), profile=None, alpha=0.8)
     assert again.estimate.seconds_per_token < plan.estimate.seconds_per_token
+
+
+def test_a_roofline_of_kernels_reads_what_is_filled() -> None:
+    target = msgspec.structs.replace(BUNDLE.target, kernels={"cpu": "x86_64-avx2"})
+    times = RooflineTimes(msgspec.structs.replace(BUNDLE, models=(target,)))
+    traced, called = (times.estimate("target", name, 4, 2) for name in ("gpu", "cpu"))
+    saved = 4 * 2 * (BUNDLE.context // 2 - 4) * SPEC.kv_heads * SPEC.head_size * SPEC.layers  # bytes of keys and values
+    assert traced.bandwidth - called.bandwidth > saved / 10e9
+    assert called.arithmetic < traced.arithmetic
+    assert called.launches == pytest.approx((8 * SPEC.layers + 4) * 2e-6)
 
 
 def test_ties_go_to_the_first_unit_and_the_shorter_draft() -> None:
