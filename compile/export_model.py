@@ -23,9 +23,9 @@ from torch.export import ExportedProgram
 
 from paceline.compile.capture import Capture
 from paceline.compile.decoder import DTYPES, Decoder
+from paceline.compile.parameters import declaration, symbol
 from paceline.costmodel import cache_rows
 
-SCOPE = "model"  # of the parameters, as programs and archives name it
 _ELEMENT = {dtype: name for name, dtype in DTYPES.items()}
 # The importer's context does not know IREE's dialects: it prints the load in MLIR's generic form, which drops types
 # that IREE's own parser wants. This is the same operation in IREE's spelling.
@@ -76,7 +76,7 @@ class _Parameters(FxImporterHooks):  # type: ignore[misc]
         load = ir.Operation.create(
             "util.global.load",
             results=[ir.Type.parse(self.types[name], context)],
-            attributes={"global": ir.FlatSymbolRefAttr.get(_symbol(name), context)},
+            attributes={"global": ir.FlatSymbolRefAttr.get(symbol(name), context)},
             loc=where,
         )
         wrap = ir.Operation.create(
@@ -90,14 +90,7 @@ class _Parameters(FxImporterHooks):  # type: ignore[misc]
         return wrap.result
 
     def declarations(self) -> str:
-        return "".join(
-            f'util.global private @{_symbol(name)} = #flow.parameter.named<"{SCOPE}"::"{name}"> : {kind}\n'
-            for name, kind in self.types.items()
-        )
-
-
-def _symbol(name: str) -> str:
-    return name.replace(".", "_")
+        return "".join(f"{declaration(name, kind)}\n" for name, kind in self.types.items())
 
 
 def main() -> None:

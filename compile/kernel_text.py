@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paceline.compile.kernel_calls import KERNELS, InstructionSet
+from paceline.compile.parameters import declaration, symbol
 
-SCOPE = "model"  # of the parameters, as programs and archives name it
 _BYTE, _POINTER = "memref<1xi8>", "memref<i8>, index, index, index"
 # name in IREE's executable formats, target triple, data layout
 _ELF = {
@@ -24,30 +24,26 @@ class Value:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Export:
-    """A call site: its place in the profile is its name."""
-
-    site: str
-    kernel: str
-
-
 @dataclass
 class Builder:
-    """Writes one function; ``weights`` are the types of the globals by name."""
+    """Writes one function; ``weights`` are the types of the globals by name.
+
+    ``exports`` has the kernel of each call site, by the name that a profile shows: site and kernel.
+    """
 
     function: str
     weights: Mapping[str, str]
-    exports: dict[str, _Export] = field(default_factory=dict)
+    exports: dict[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
-    arguments: list[tuple[str, Value]] = field(default_factory=list)
+    arguments: dict[str, Value] = field(default_factory=dict)
+    results: int = 0
     _loaded: dict[str, Value] = field(default_factory=dict)
     _count: int = 0
 
     def argument(self, name: str, shape: str) -> Value:
         """An input that the caller owns."""
         value = Value(f"tensor<{shape}>", self._new())
-        self.arguments.append((name, value))
+        self.arguments[name] = value
         self.lines.append(f'{value.name} = hal.tensor.import %{name} "{name}" : !hal.buffer_view -> {value.kind}')
         return value
 
@@ -67,41 +63,40 @@ class Builder:
         signature = KERNELS[kernel]
         if tuple(integers) != signature.integers or len(arrays) != len(signature.arrays):
             raise ValueError(f"{kernel} takes {signature.arrays} and {signature.integers}, not {tuple(integers)}")
-        export = self.exports.setdefault(f"{site}_{kernel}", _Export(site, kernel))
+        self.exports[f"{site}_{kernel}"] = kernel
+        uses = list(zip(arrays, signature.arrays, strict=True))
+        given, written = [value for value, use in uses if use != "o"], [value for value, use in uses if use != "i"]
         numbers = [self._constant(number, "i32") for number in integers.values()]
-        given = [value for value, use in zip(arrays, signature.arrays, strict=True) if use != "o"]
-        changed = [value for value, use in zip(arrays, signature.arrays, strict=True) if use == "c"]
-        made = [value for value, use in zip(arrays, signature.arrays, strict=True) if use == "o"]
         operands = ", ".join([*numbers, *(value.name for value in given)])
         types = ", ".join([*("i32" for _ in numbers), *(value.kind for value in given)])
-        results = ", ".join([*(value.name for value in changed), *(value.kind for value in made)])
-        count = self._constant(workgroups, "index")
-        for value in (*changed, *made):
+        # a result is the operand that is changed in place, or the type of what is made
+        results = ", ".join(value.name if use == "c" else value.kind for value, use in uses if use != "i")
+        target = f"@kernels::@native::@{site}_{kernel}[{self._constant(workgroups, 'index')}]"
+        for value in written:
             value.name = self._new()
-        names = ", ".join(value.name for value in (*changed, *made))
-        target = f"@kernels::@native::@{export.site}_{export.kernel}"
-        self.lines.append(f"{names} = flow.dispatch {target}[{count}]({operands}) : ({types}) -> ({results})")
+        names = ", ".join(value.name for value in written)
+        self.lines.append(f"{names} = flow.dispatch {target}({operands}) : ({types}) -> ({results})")
 
     def finish(self, *, results: Sequence[Value], changed: Sequence[Value]) -> None:
         """Return ``results``; ``changed`` are arguments whose new content is the caller's."""
-        owners = {id(value): name for name, value in self.arguments}
-        for value in changed:
-            kept = self._new()
-            self.lines.append(
-                f"{kept} = hal.tensor.alias {value.name} : {value.kind} to %{owners[id(value)]} : !hal.buffer_view"
-            )
-            self.lines.append(f"{self._new()} = util.optimization_barrier {kept} : {value.kind}")
+        for name, value in self.arguments.items():
+            if value in changed:
+                kept = self._new()
+                self.lines.append(
+                    f"{kept} = hal.tensor.alias {value.name} : {value.kind} to %{name} : !hal.buffer_view"
+                )
+                self.lines.append(f"{self._new()} = util.optimization_barrier {kept} : {value.kind}")
         names = []
         for value in results:
             names.append(self._new())
             self.lines.append(f"{names[-1]} = hal.tensor.export {value.name} : {value.kind} -> !hal.buffer_view")
         self.lines.append(f"util.return {', '.join(names)} : {', '.join('!hal.buffer_view' for _ in names)}")
-        self._results = len(names)
+        self.results = len(names)
 
     def text(self) -> str:
         """The function."""
-        arguments = ", ".join(f"%{name}: !hal.buffer_view" for name, _ in self.arguments)
-        results = ", ".join("!hal.buffer_view" for _ in range(self._results))
+        arguments = ", ".join(f"%{name}: !hal.buffer_view" for name in self.arguments)
+        results = ", ".join(["!hal.buffer_view"] * self.results)
         body = "\n".join(f"    {line}" for line in self.lines)
         return f"  util.func public @{self.function}({arguments}) -> ({results}) {{\n{body}\n  }}\n"
 
@@ -115,37 +110,39 @@ class Builder:
         return f"%v{self._count}"
 
 
-def symbol(name: str) -> str:
-    """The global of a parameter."""
-    return name.replace(".", "_")
-
-
 def module_text(kernels: InstructionSet, weights: Mapping[str, str], functions: Sequence[Builder]) -> str:
     """A module of ``functions``."""
-    exports = {name: export for function in functions for name, export in function.exports.items()}
-    elf, triple, layout = _ELF[kernels.architecture]
-    used = {export.kernel for export in exports.values()}
-    loads = "".join(
-        f'  util.global private @{symbol(name)} = #flow.parameter.named<"{SCOPE}"::"{name}"> : {kind}\n'
-        for name, kind in weights.items()
+    exports = {name: kernel for function in functions for name, kernel in function.exports.items()}
+    return (
+        _targets(kernels.architecture)
+        + "module @model attributes {hal.device.targets = [#cpu]} {\n"
+        + _executable(kernels, exports)
+        + "".join(f"  {declaration(name, kind)}\n" for name, kind in weights.items())
+        + "".join(function.text() for function in functions)
+        + "}\n"
     )
+
+
+def _targets(architecture: str) -> str:
+    elf, triple, layout = _ELF[architecture]
     return (
         f'#native = #hal.executable.target<"llvm-cpu", "embedded-elf-{elf}", '
         f'{{cpu = "generic", cpu_features = "", data_layout = "{layout}", native_vector_size = 16 : index, '
         f'target_triple = "{triple}"}}>\n'
         '#cpu = #hal.device.target<"local", [#native]> : !hal.device\n'
-        "module @model attributes {hal.device.targets = [#cpu]} {\n"
+    )
+
+
+def _executable(kernels: InstructionSet, exports: Mapping[str, str]) -> str:
+    return (
         "  hal.executable private @kernels {\n"
         "    hal.executable.variant public @native target(#native) "
         f'objects([#hal.executable.object<{{path = "{kernels.object.name}"}}>]) {{\n'
-        + "".join(_export_text(ordinal, name, export) for ordinal, (name, export) in enumerate(exports.items()))
+        + "".join(_export(ordinal, name, kernel) for ordinal, (name, kernel) in enumerate(exports.items()))
         + "      builtin.module {\n"
-        + "".join(_declaration(name) for name in sorted(used))
-        + "".join(_body(name, export) for name, export in exports.items())
+        + "".join(_import(kernel) for kernel in sorted(set(exports.values())))
+        + "".join(_body(name, kernel) for name, kernel in exports.items())
         + "      }\n    }\n  }\n"
-        + loads
-        + "".join(function.text() for function in functions)
-        + "}\n"
     )
 
 
@@ -156,9 +153,9 @@ def _layout(kernel: str) -> str:
     return f"#hal.pipeline.layout<constants = {len(signature.integers)}, bindings = [{bindings}]>"
 
 
-def _export_text(ordinal: int, name: str, export: _Export) -> str:
+def _export(ordinal: int, name: str, kernel: str) -> str:
     return (
-        f"      hal.executable.export public @{name} ordinal({ordinal}) layout({_layout(export.kernel)}) "
+        f"      hal.executable.export public @{name} ordinal({ordinal}) layout({_layout(kernel)}) "
         "count(%device: !hal.device, %count: index) -> (index, index, index) {\n"
         "        %one = arith.constant 1 : index\n"
         "        hal.return %count, %one, %one : index, index, index\n"
@@ -166,15 +163,15 @@ def _export_text(ordinal: int, name: str, export: _Export) -> str:
     )
 
 
-def _declaration(kernel: str) -> str:
+def _import(kernel: str) -> str:
     signature = KERNELS[kernel]
     types = ", ".join(["memref<i8>" for _ in signature.arrays] + ["index"] * (len(signature.integers) + 1))
     return f"        func.func private @{kernel}({types}) attributes {{hal.import.static, llvm.bareptr = true}}\n"
 
 
-def _body(name: str, export: _Export) -> str:
+def _body(name: str, kernel: str) -> str:
     """One workgroup: every array as a plain pointer, every integer widened, and which workgroup it is."""
-    signature, layout = KERNELS[export.kernel], _layout(export.kernel)
+    signature, layout = KERNELS[kernel], _layout(kernel)
     space = "alignment(64) offset(%zero)"
     lines = ["%zero = arith.constant 0 : index", "%part = hal.interface.workgroup.id[0] : index"]
     for i, _ in enumerate(signature.arrays):
@@ -190,8 +187,6 @@ def _body(name: str, export: _Export) -> str:
     pointers = [f"%p{i}" for i, _ in enumerate(signature.arrays)]
     numbers = [f"%i{i}" for i, _ in enumerate(signature.integers)]
     types = ["memref<i8>"] * len(pointers) + ["index"] * (len(numbers) + 1)
-    lines.append(
-        f"func.call @{export.kernel}({', '.join([*pointers, *numbers, '%part'])}) : ({', '.join(types)}) -> ()"
-    )
+    lines.append(f"func.call @{kernel}({', '.join([*pointers, *numbers, '%part'])}) : ({', '.join(types)}) -> ()")
     body = "\n".join(f"          {line}" for line in (*lines, "return"))
     return f"        func.func @{name}() {{\n{body}\n        }}\n"

@@ -14,7 +14,8 @@ from paceline.compile.rope import llama3_factors
 from paceline.compile.stored import Part, Stored
 from paceline.costmodel import ModelSpec, Rope, cache_rows
 
-LANES = 16  # columns of the matrices of ones, one a kv head: the narrowest that every matmul kernel takes
+SCOPE = "model"  # that programs look parameters up in
+_ONES = 16  # columns of the matrices of ones, one a kv head: the narrowest that every microkernel takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,16 @@ class Table:
 
 
 Parameter = Matrix | Vector | Table
+
+
+def symbol(name: str) -> str:
+    """The global of a stored array."""
+    return name.replace(".", "_")
+
+
+def declaration(name: str, kind: str) -> str:
+    """MLIR of the global of a stored array of type ``kind``, which is loaded by its name."""
+    return f'util.global private @{symbol(name)} = #flow.parameter.named<"{SCOPE}"::"{name}"> : {kind}'
 
 
 def matrix_of(name: str) -> str:
@@ -108,7 +119,7 @@ def _layer(spec: ModelSpec, at: str) -> list[Parameter]:
 
 def _constants(spec: ModelSpec, context: int) -> list[Table]:
     return [
-        Table("ones", (LANES * spec.kv_heads, cache_rows(context))),
+        Table("ones", (_ONES * spec.kv_heads, cache_rows(context))),
         Table("indices", (1, spec.vocabulary), counted=True),
     ]
 
