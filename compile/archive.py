@@ -26,12 +26,6 @@ _BYTES = {"f32": 4, "f16": 2, "i8": 1, "i32": 4}
 _SAFETENSORS = {"f32": "F32", "f16": "F16", "i8": "I8", "i32": "I32"}
 
 
-def stored_bytes(spec: ModelSpec, precision: Stored, context: int) -> int:
-    """What the parameters occupy."""
-    wanted = parameters(spec, context, traced=precision.form != FORM)
-    return sum(_size(part) for parameter in wanted for part in declared(parameter, precision).values())
-
-
 def write_archive(
     weights: Weights,
     spec: ModelSpec,

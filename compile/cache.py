@@ -87,7 +87,7 @@ def default_folder() -> Path:
 def key(*inputs: object, by: tuple[str, ...] = ()) -> str:
     """Identity of what is made from ``inputs`` (values that JSON can hold) by these versions of all tools.
 
-    ``by`` names the modules of this folder that make it: a changed decoder never meets an old program.
+    ``by`` names the modules that make it, as paths from this folder: a changed decoder never meets an old program.
     """
     sources = [hashlib.sha256((Path(__file__).parent / f"{name}.py").read_bytes()).hexdigest() for name in by]
     return hashlib.sha256(msgspec.json.encode([versions(), sources, inputs], order="sorted")).hexdigest()

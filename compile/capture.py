@@ -1,4 +1,4 @@
-"""What a decoder's IR depends on, as a value: no weights, no device. Equal captures are captured once."""
+"""What a decoder's IR depends on, as a value: no weights, no device. Equal captures are captured, or written, once."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from paceline.compile.archive import write_archive
 from paceline.compile.cache import Entry, key
 from paceline.compile.capture import Capture
 from paceline.compile.kernel_calls import instruction_set
-from paceline.compile.kernel_program import kernel_refusal
+from paceline.compile.kernel_program import kernels_take
 from paceline.compile.package import open_weights, read_package
 from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pair import Candidate
@@ -30,7 +30,7 @@ from paceline.targets import ProcessingUnit
 Progress = Callable[[str, int, int], None]
 # what decodes, joins and rounds weights: mended, it makes another archive of the same package
 _ARCHIVED_BY = (
-    *("archive", "parameters", "precision", "packing", "int4", "stored", "rope", "family"),
+    *("archive", "parameters", "precision", "packing", "int4", "stored", "rope", "family", "../costmodel/memory"),
     *("gemma3", "llama", "qwen2", "qwen3"),
     *("gguf_file", "gguf_weights", "safetensors_file", "safetensors_weights", "package"),
 )
@@ -46,13 +46,9 @@ class Job:
 
     @property
     def stored(self) -> Stored:
-        """How the program's weights are stored."""
-        return stored(self.capture.precision, self.capture.form)
-
-
-def stored(precision: str, form: str) -> Stored:
-    """How weights are stored for programs of a form: packed, or the one way of all traced programs."""
-    return PACKED[precision] if form == FORM else precision_named(precision)
+        """How the program's weights are stored: packed, or the one way of all traced programs."""
+        name = self.capture.precision
+        return PACKED[name] if self.capture.kernels else precision_named(name)
 
 
 Programs = list[tuple[Job, Future[Entry]]]
@@ -109,9 +105,8 @@ class Work:
         return wanted, failures
 
     def _capture(self, model: Candidate, unit: ProcessingUnit) -> Capture:
-        kernels = instruction_set(unit) if self.kernels else None
-        if kernel_refusal(model.package.spec):
-            kernels = None
+        wanted = self.kernels and kernels_take(model.package.spec)
+        kernels = instruction_set(unit) if wanted else None
         return Capture(
             spec=model.package.spec,
             precision=model.precision,

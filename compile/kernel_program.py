@@ -15,13 +15,14 @@ import math
 import struct
 
 from paceline.compile.capture import Capture
+from paceline.compile.int4 import GROUP
 from paceline.compile.kernel_calls import InstructionSet
 from paceline.compile.kernel_text import Builder, Value, module_text
 from paceline.compile.packing import LANES, PACKED, Packed
 from paceline.compile.parameters import declared, matrix_of, parameters
 from paceline.costmodel import ModelSpec, cache_rows
 
-_ROWS_AT_ONCE = 8  # of an attention workgroup, as in kernels/attention.h
+ROWS_AT_ONCE, LARGEST_HEAD = 8, 256  # of an attention workgroup, as in kernels/attention.h
 _LEAST_BYTES = 1 << 15  # of weights that make a workgroup worth its start
 _MOST_PARTS = 32  # workgroups of a matmul: enough to even out the cores of a SoC
 
@@ -38,17 +39,10 @@ def program_text(capture: Capture, kernels: InstructionSet) -> str:
     return module_text(kernels, globals_, steps)
 
 
-def kernel_refusal(spec: ModelSpec) -> str | None:
-    """Why kernels cannot compute a model; None where they can."""
-    rows = {
-        "rows of q": spec.heads * spec.head_size,
-        "rows of k": spec.kv_heads * spec.head_size,
-        "rows of gate": spec.ffn,
-    }
-    odd = [f"{count} {name}" for name, count in rows.items() if count % LANES]
-    if odd:
-        return f"{spec.name} has {', '.join(odd)}; kernels take multiples of {LANES}"
-    return f"heads of {spec.head_size}, kernels take up to 256" if spec.head_size > 256 else None
+def kernels_take(spec: ModelSpec) -> bool:
+    """Whether kernels can compute a model: no block of a matrix may have rows of two of its sources."""
+    joined = (spec.heads * spec.head_size, spec.kv_heads * spec.head_size, spec.ffn)
+    return spec.head_size <= LARGEST_HEAD and not any(rows % LANES for rows in joined)
 
 
 class _Step:
@@ -100,25 +94,18 @@ class _Step:
         kind = "bias" if bias else "store"
         qkv = self._matmul("qkv", f"{at}.qkv", kind, rows, heads * spec.head_size, spec.hidden, extra=bias)
         sliding = i in spec.sliding_layers
-        shape = {
-            "rows": n,
-            "heads": spec.heads,
-            "kv_heads": spec.kv_heads,
-            "size": spec.head_size,
-            "capacity": self.capacity,
-            "layer": i,
-        }
+        shape = self._heads(i)
         self._turned(at, qkv, sliding, heads, shape)
-        mixed = on.make(f"{n}x{queries}xf32")
-        on.call(
-            "attend",
-            "attention",
-            spec.heads * -(-n // _ROWS_AT_ONCE),
-            (qkv, self.keys, self.values, self.span, mixed),
-            **shape,
-            window=spec.sliding_window if sliding else 0,
-        )
+        mixed, window = on.make(f"{n}x{queries}xf32"), spec.sliding_window if sliding else 0
+        arrays = (qkv, self.keys, self.values, self.span, mixed)
+        on.call("attend", "attention", spec.heads * -(-n // ROWS_AT_ONCE), arrays, **shape, window=window)
         self._branch("o", f"{at}.o", f"{at}.attention_post_norm", mixed, queries, x)
+
+    def _heads(self, i: int) -> dict[str, int]:
+        """What calls about the caches of layer ``i`` are told."""
+        spec = self.spec
+        sizes = {"heads": spec.heads, "kv_heads": spec.kv_heads, "size": spec.head_size}
+        return {"rows": self.n, **sizes, "capacity": self.capacity, "layer": i}
 
     def _turned(self, at: str, qkv: Value, sliding: bool, heads: int, shape: dict[str, int]) -> None:
         spec, on = self.spec, self.on
@@ -171,7 +158,7 @@ class _Step:
         if not self.precision.whole_groups:
             return self.on.make(f"{self.n}x{columns}xf32")
         padded = self.precision.columns(columns)
-        return self.on.make(f"{self.n}x{padded + 12 * (padded // 32)}xi8")
+        return self.on.make(f"{self.n}x{padded + 12 * (padded // GROUP)}xi8")
 
     def _matmul(
         self,

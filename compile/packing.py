@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.compile.int4 import GROUP, SUPER_BLOCK, Blocks, padded, quantise
+from paceline.compile.precision import BYTES_PER_WORD, F16, Int8
 from paceline.compile.stored import Part
 from paceline.costmodel import stored_as
 from paceline.targets import Dtype
 
 FORM = "packed"
 LANES = 16  # output channels of a block
-_BYTES_PER_WORD = 4
-_LARGEST, _BIAS = 127, 128  # one operand of the widest dot products has no sign, so a weight is stored with a bias
+_SIGN = np.uint8(128)  # added to a weight: one operand of the widest dot products has no sign
 _GROUPS = SUPER_BLOCK // GROUP
 _ALIGNED = 64
 
@@ -91,25 +91,23 @@ def _float_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _half_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
-    limit = np.float32(np.finfo(np.float16).max)
-    return _raw(_lanes_last(np.clip(whole, -limit, limit).astype(np.float16)))
+    return _raw(_lanes_last(F16().store(whole)["weight"]))
 
 
 def _words(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """[rows, columns] as [rows / 16, columns / 4, 16, 4]."""
-    return values.reshape(-1, LANES, values.shape[1] // _BYTES_PER_WORD, _BYTES_PER_WORD).swapaxes(1, 2)
+    return values.reshape(-1, LANES, values.shape[1] // BYTES_PER_WORD, BYTES_PER_WORD).swapaxes(1, 2)
 
 
 def _int8_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
-    scale = (np.abs(whole).max(axis=1, keepdims=True) / np.float32(_LARGEST)).astype(np.float32)
-    scale[scale == 0] = 1
-    biased = (np.rint(whole / scale) + _BIAS).astype(np.uint8)
+    parts = Int8().store(whole)
+    scale, biased = parts["scale"][:, None], parts["weight"].view(np.uint8) ^ _SIGN
     return np.concatenate([_raw(_lanes_last(scale)), _raw(_words(biased))], axis=1)
 
 
 def _int4_bytes(blocks: Blocks) -> NDArray[np.uint8]:
     """Super-blocks one after the other, each as ``kernels/matmul.h`` wants it."""
-    pairs = blocks.nibbles.reshape(blocks.nibbles.shape[0], -1, 2, _BYTES_PER_WORD)
+    pairs = blocks.nibbles.reshape(blocks.nibbles.shape[0], -1, 2, BYTES_PER_WORD)
     nibbles = _words((pairs[:, :, 0] | pairs[:, :, 1] << np.uint8(4)).reshape(pairs.shape[0], -1))
     factors = np.stack([_lanes_last(blocks.scales), _lanes_last(blocks.lows)], axis=2)
     halves = np.stack([_lanes_last(blocks.d), _lanes_last(blocks.dmin)], axis=2)
@@ -124,6 +122,7 @@ def _int4_bytes(blocks: Blocks) -> NDArray[np.uint8]:
 
 
 def _int4_block_bytes(columns: int) -> int:
+    """Nibbles, and of each super-block two halves, then scales and lows in whole lines of 64 bytes."""
     groups = columns // GROUP
     whole, rest = divmod(groups, _GROUPS)
     heads = whole * (_ALIGNED + 2 * LANES * _GROUPS)

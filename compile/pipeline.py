@@ -1,12 +1,14 @@
 """The phases of a compilation, on one screen.
 
-    Capture (a shape, a precision, widths)
+    Capture (a shape, a precision, widths) that names kernels
+      | write      a list of kernel calls, one function a width            -> flow
+      | link       iree-compile with the kernels' object                   -> .vmfb
+    any other
       | capture    torch.export on fake tensors, one function a width      -> torch dialect
       | lower      iree-compile --compile-to=input, weight matmuls marked  -> linalg
       | emit       iree-compile for one processing unit                    -> .vmfb
 
-Each phase is a file made from a file, cached by what went into it; units share the first two phases. A program of our
-own kernels has one phase less: its text is written instead of captured and lowered.
+Each phase is a file made from a file, cached by what went into it; of traced programs units share the first two.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ from paceline.compile.lower_to_linalg import lower_to_linalg
 from paceline.compile.tools import Children
 from paceline.targets import ProcessingUnit
 
-_CAPTURED_BY = ("capture", "decoder", "export_model", "parameters", "precision", "int4", "stored")
-_WRITTEN_BY = ("kernel_program", "kernel_text", "kernel_calls", "parameters", "packing", "int4", "stored")
+_DECLARED_BY = ("parameters", "precision", "int4", "stored", "../costmodel/memory")
+_CAPTURED_BY = ("capture", "decoder", "export_model", *_DECLARED_BY)
+_WRITTEN_BY = ("kernel_program", "kernel_text", "kernel_calls", "packing", *_DECLARED_BY)
 _LINKED = ("--iree-input-type=none", f"--iree-hal-executable-object-search-path={FOLDER}")
 
 

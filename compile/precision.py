@@ -1,7 +1,8 @@
-"""How a float matrix is stored, and how a traced program multiplies with what is stored: f32, f16, int8 and int4.
+"""How traced programs store a float matrix, and how they multiply with it: f32, f16, int8 and int4.
 
 A matrix [rows, columns] becomes *parts*: arrays that share its rows, so that blocks of rows can be stored one after
-another and joined. The storing side is numpy, the program side torch; torch is imported by the caller's process only.
+another and joined. The storing side is numpy, the program side torch, which only the process that traces imports.
+Kernel programs have the same numbers in another order: ``compile/packing.py``.
 
     f32     weight f32 [rows, columns]
     f16     weight f16 [rows, columns]; widened to f32 when used, nothing else is rounded

@@ -14,7 +14,12 @@ import msgspec
 import pytest
 
 from paceline.compile import kernel_calls
+from paceline.compile.int4 import GROUP, SUPER_BLOCK
 from paceline.compile.kernel_calls import FOLDER, KERNELS, SETS, InstructionSet, instruction_set
+from paceline.compile.kernel_program import LARGEST_HEAD, ROWS_AT_ONCE
+from paceline.compile.packing import LANES
+from paceline.costmodel import cache_rows
+from paceline.errors import CompileFailed
 from paceline.targets import ProcessingUnit, load_soc
 from paceline.targets.host import Cpu
 
@@ -46,6 +51,14 @@ def test_an_object_has_every_kernel_and_needs_nothing(kernels: InstructionSet) -
     defined, asked = symbols(kernels.object.read_bytes())
     assert defined == set(KERNELS)
     assert asked == set()
+
+
+def test_sizes_are_those_of_the_sources() -> None:
+    sources = "".join(path.read_text() for path in FOLDER.glob("*.h"))
+    found = {name: int(value) for name, value in re.findall(r"^#define (\w+) (\d+)\b", sources, re.MULTILINE)}
+    assert (found["LANES"], found["GROUP"], found["SUPER"] * GROUP) == (LANES, GROUP, SUPER_BLOCK)
+    assert (found["ROWS_AT_ONCE"], found["LARGEST_HEAD"]) == (ROWS_AT_ONCE, LARGEST_HEAD)
+    assert [cache_rows(rows) for rows in (1, LANES, LANES + 1)] == [LANES, LANES, 2 * LANES]
 
 
 @needs_clang
@@ -129,6 +142,12 @@ def test_the_host_is_asked(machine: str, flags: str, wanted: str | None, monkeyp
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(kernel_calls, "detect_cpu", lambda: Cpu("some", frozenset(flags.split()), 0.0))
     assert chosen(cpu(triple="", name="host", features="")) == wanted
+
+
+def test_an_object_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_calls, "FOLDER", tmp_path)
+    with pytest.raises(CompileFailed, match=rf"{SETS[0].name}\.o: No such file.*install paceline anew"):
+        SETS[0].digest()
 
 
 def test_a_gpu_has_no_kernels() -> None:
