@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--package", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="a folder that does not exist yet, removed at the end")
-    parser.add_argument("--only", default=";".join(CHOICES), help="rows by name, by semicolons; the first is the reference")
+    parser.add_argument("--only", default=";".join(CHOICES), help="rows by name; the first is the reference")
     parser.add_argument("--tokens", default="8192")
     options = parser.parse_args()
     folders = []
