@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from paceline.compile.cache import Cache, Entry, default_folder, place, versions
+from paceline.compile.cpu import needed
 from paceline.compile.jobs import Job, Made, Progress, Work
 from paceline.compile.output import Request, check_output, keep_measurements
 from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER
@@ -43,9 +44,8 @@ def build(
 
     ``context`` is 512 tokens unless said, or as many as the models were trained for. A bundle of the same request is
     built again in place; ``replace`` allows to replace another one. A program that cannot be made becomes a
-    ``Failure`` of the bundle. Without
-    ``kernels`` CPU programs are traced and compiled as those of GPUs are. ``progress(what, done, total)`` counts
-    finished pieces of work.
+    ``Failure`` of the bundle. Without ``kernels`` CPU programs are traced, as those of GPUs are.
+    ``progress(what, done, total)`` counts finished pieces of work.
 
     Raises:
         CompileFailed: no program of the target could be made.
@@ -136,5 +136,6 @@ def _bundled(model: Candidate, jobs: dict[str, Job]) -> BundledModel:
         programs={unit: f"{stem}.{unit}.vmfb" for unit in jobs},
         weights={unit: f"{stem}.{'packed.' if job.capture.kernels else ''}irpa" for unit, job in jobs.items()},
         kernels={unit: job.capture.kernels for unit, job in jobs.items() if job.capture.kernels},
+        features={unit: found for unit, job in jobs.items() if (found := needed(job.unit, job.capture.kernels))},
         same_as_target=model.same_as_target,
     )

@@ -6,7 +6,12 @@ import hashlib
 import platform
 from pathlib import Path
 
+from paceline.compile.kernel_calls import set_named
 from paceline.targets import ProcessingUnit
+from paceline.targets.host import detect_cpu
+
+# Of all that /proc/cpuinfo lists, what adds instructions that a compiler uses unasked.
+_INSTRUCTIONS = ("adx", "amx", "asimd", "avx", "bf16", "bmi", "f16c", "fma", "i8mm", "movbe", "popcnt", "ss", "sv")
 
 
 def flags(unit: ProcessingUnit) -> tuple[str, ...]:
@@ -24,6 +29,18 @@ def flags(unit: ProcessingUnit) -> tuple[str, ...]:
         "--iree-opt-data-tiling",  # for the matmuls that lower_to_linalg marked
         "--iree-llvmcpu-stack-allocation-limit=262144",  # packed tiles do not fit the default 32 KiB
     )
+
+
+def needed(unit: ProcessingUnit, kernels: str) -> tuple[str, ...]:
+    """CPU features without which a program stops at an instruction: of ``kernels``, else of the machine it is made on.
+
+    Empty for what names its processor: the SoC file says which.
+    """
+    if kernels:
+        return tuple(sorted(set_named(kernels).features))
+    if unit.cpu != "host":
+        return ()
+    return tuple(sorted(name for name in detect_cpu().instructions if name.startswith(_INSTRUCTIONS)))
 
 
 def identity(unit: ProcessingUnit) -> str:

@@ -11,6 +11,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from paceline.errors import CompileFailed
 from paceline.targets import ProcessingUnit
 from paceline.targets.host import detect_cpu
 
@@ -61,8 +62,16 @@ class InstructionSet:
         return FOLDER / f"{self.name}.o"
 
     def digest(self) -> str:
-        """Of the object: what a program links is part of its identity."""
-        return hashlib.sha256(self.object.read_bytes()).hexdigest()
+        """Of the object: what a program links is part of its identity.
+
+        Raises:
+            CompileFailed: the object is missing.
+        """
+        try:
+            return hashlib.sha256(self.object.read_bytes()).hexdigest()
+        except OSError as error:
+            reason = f"cannot read {self.object}: {error.strerror}; install paceline anew, or compile with --no-kernels"
+            raise CompileFailed(tool="paceline", diagnostic=reason, command=()) from error
 
 
 # best first
@@ -81,7 +90,6 @@ def set_named(name: str) -> InstructionSet:
     return next(some for some in SETS if some.name == name)
 
 
-_LINUX_NAMES = {"avx512_vnni": "avx512vnni", "asimddp": "dotprod"}
 _ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -92,7 +100,7 @@ def instruction_set(unit: ProcessingUnit) -> InstructionSet | None:
     architecture = (unit.triple.partition("-")[0] or platform.machine()).lower()
     features = {feature[1:] for feature in unit.cpu_features.split(",") if feature.startswith("+")}
     if unit.cpu == "host":
-        features |= {_LINUX_NAMES.get(name, name) for name in detect_cpu().features}
+        features |= detect_cpu().instructions
     return next(
         (
             some

@@ -40,8 +40,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model of a bundle: ``programs`` maps a unit's name to its .vmfb, ``weights`` to the .irpa that it reads.
 
-    ``kernels`` maps it to the instruction set of its kernels; programs of other units were traced. ``same_as_target``
-    marks a drafter that is the target itself at another precision.
+    ``kernels`` maps it to the instruction set of its kernels; programs of other units were traced. ``features`` maps it
+    to what a CPU must have to run the program, as compilers spell it. ``same_as_target`` marks a drafter that is the
+    target itself at another precision.
     """
 
     role: Role
@@ -50,6 +51,7 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     programs: dict[str, str]
     weights: dict[str, str]
     kernels: dict[str, str] = {}
+    features: dict[str, tuple[str, ...]] = {}
     same_as_target: bool = False
 
 

@@ -26,6 +26,7 @@ class Device(Protocol):
 
         Raises:
             BundleError: its program or weights cannot be read.
+            DeviceUnavailable: it has instructions that this machine's CPU does not have.
         """
         ...
 

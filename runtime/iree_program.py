@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,10 +16,11 @@ from iree.runtime import _binding
 from numpy.typing import NDArray
 
 from paceline.costmodel import cache_rows
-from paceline.errors import BundleError
+from paceline.errors import BundleError, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel
 from paceline.runtime.program import Step, check_span
 from paceline.targets import ProcessingUnit
+from paceline.targets.host import Cpu, detect_cpu
 
 _DEFAULT = int(rt.BufferUsage.DEFAULT)
 _MAPPED = int(rt.BufferUsage.MAPPING_SCOPED) | int(rt.BufferUsage.MAPPING_PERSISTENT)
@@ -44,13 +46,30 @@ class IreeDevice:
 
         Raises:
             BundleError: IREE cannot read the program or its weights.
+            DeviceUnavailable: the program has instructions that this machine's CPU does not have.
         """
-        path = folder / model.programs[self.unit.name]
+        check_features(model.features.get(self.unit.name, ()), detect_cpu())
+        path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
         try:
-            return IreeProgram(self.hal, path, folder / model.weights[self.unit.name], bundle, model)
+            return IreeProgram(self.hal, path, weights, bundle, model)
         except (OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BundleError(f"{path} cannot be loaded on {self.description}: {reason}; compile it again") from error
+            what = f"{path} with {weights.name} cannot be loaded on {self.description}"
+            raise BundleError(f"{what}: {reason}; compile it again") from error
+
+
+def check_features(needed: Iterable[str], cpu: Cpu) -> None:
+    """Refuse a program that would stop at an instruction; a machine that does not list its features is trusted.
+
+    Raises:
+        DeviceUnavailable: ``cpu`` lacks some of the features ``needed``.
+    """
+    missing = sorted(set(needed) - cpu.instructions)
+    if missing and cpu.features:
+        raise DeviceUnavailable(
+            f"these programs need {', '.join(missing)}, which this machine's CPU ({cpu.name}) does not have; "
+            "compile them on this machine, or for a SoC file that names its processor"
+        )
 
 
 class _Input:

@@ -18,6 +18,9 @@ _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/{}"
 _TOP_KHZ = Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
 _GUESSED_HERTZ = 2e9
 
+# What Linux calls otherwise than compilers do.
+_COMPILERS_NAMES = {"avx512_vnni": "avx512vnni", "asimddp": "dotprod"}
+
 # Widest vector unit first: (feature flag, f32 lanes). One multiply-add unit per core is the careful guess.
 _LANES = (("avx512f", 16), ("avx2", 8), ("asimd", 4), ("sse2", 4))
 # Best integer instruction first: (feature flag, int8 multiply-adds for each f32 multiply-add).
@@ -31,6 +34,11 @@ class Cpu:
     name: str
     features: frozenset[str]
     hertz: float
+
+    @property
+    def instructions(self) -> frozenset[str]:
+        """``features`` as compilers spell them."""
+        return frozenset(_COMPILERS_NAMES.get(name, name) for name in self.features)
 
 
 def detect_cpu() -> Cpu:

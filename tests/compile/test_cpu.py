@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from paceline.compile import cpu
 from paceline.targets import load_soc
+from paceline.targets.host import Cpu
 
 HOST = load_soc("x86-swiftshader").units[0]
 A55 = load_soc("imx95").units[0]
@@ -25,6 +27,15 @@ def test_a_board_names_its_triple_processor_and_features() -> None:
         "--iree-llvmcpu-target-cpu-features=+dotprod",
     )
     assert cpu.flags(unit) == (*DEVICE, *target, *COMMON)
+
+
+def test_what_a_processor_must_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    this = Cpu("some", frozenset({"fpu", "ht", "sse2", "avx2", "avx512_vnni"}), 0.0)
+    monkeypatch.setattr(cpu, "detect_cpu", lambda: this)
+    assert cpu.needed(A55, "aarch64-dotprod") == ("dotprod",)
+    assert cpu.needed(HOST, "x86_64-avx2") == ("avx2", "bmi2", "f16c", "fma")
+    assert cpu.needed(HOST, "") == ("avx2", "avx512vnni", "sse2")
+    assert cpu.needed(A55, "") == ()
 
 
 def test_only_programs_for_the_host_depend_on_the_host() -> None:

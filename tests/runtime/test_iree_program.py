@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paceline.errors import BundleError
+from paceline.errors import BundleError, DeviceUnavailable
 from paceline.partition import read_bundle
-from paceline.runtime import Program, load_program, open_device
+from paceline.runtime import Program, iree_program, load_program, open_device
 from paceline.runtime.iree_program import IreeDevice
+from paceline.targets.host import Cpu
 
 pytestmark = pytest.mark.cpu
 TEXT = np.arange(3, 19, dtype=np.int32)
@@ -66,6 +67,17 @@ def test_what_does_not_fit_is_refused(tiny_bundle: Path) -> None:
     for position in (-1, loaded.context - 15):
         with pytest.raises(ValueError, match="do not fit"):
             loaded.step(TEXT, position)
+
+
+def test_a_cpu_without_the_instructions_is_refused(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = read_bundle(tiny_bundle)
+    needed = bundle.target.features["cpu"]
+    lacking = frozenset({"fpu", *needed[1:]})
+    monkeypatch.setattr(iree_program, "detect_cpu", lambda: Cpu("small", lacking, 0.0))
+    with pytest.raises(DeviceUnavailable, match=rf"need {needed[0]}, .* \(small\) does not have"):
+        program(tiny_bundle)
+    monkeypatch.setattr(iree_program, "detect_cpu", lambda: Cpu("silent", frozenset(), 0.0))
+    assert program(tiny_bundle).context == bundle.context
 
 
 def test_equal_cores_share_a_device(tiny_bundle: Path) -> None:

@@ -34,5 +34,5 @@ def test_program_that_was_not_compiled(null_bundle: Callable[..., Path]) -> None
 @pytest.mark.cpu
 def test_file_that_is_no_program(null_bundle: Callable[..., Path]) -> None:
     folder = null_bundle()
-    with pytest.raises(BundleError, match=r"target\.f32\.cpu\.vmfb cannot be loaded.*compile it again"):
+    with pytest.raises(BundleError, match=r"vmfb with target\.f32\.irpa cannot be loaded.*compile it again"):
         load_program(folder, read_bundle(folder), "target", open_device(NULL_UNIT))
