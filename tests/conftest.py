@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import settings
+from numpy.typing import NDArray
 
 from paceline.costmodel import ModelSpec, Role, Rope
 from paceline.files import describe, write_json
 from paceline.partition import Bundle, BundledModel, TokenIds
-from paceline.runtime.null_device import NULL_UNIT
+from paceline.runtime.null_device import NULL_UNIT, NullProgram
+from paceline.runtime.program import Step
 from paceline.targets import Figure, Soc
 
 # Examples are small, machines may be busy: time says nothing about whether a property holds.
@@ -267,6 +270,22 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("letters") / "tokenizer.json"
     tokenizer.save(str(path))
     return path
+
+
+@pytest.fixture
+def wrong_when_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Targets of the null device go wrong in passes of 4 tokens, as if their programs depended on the width."""
+    honest = NullProgram.step
+
+    def wide_is_wrong(
+        self: NullProgram, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False
+    ) -> Step:
+        step = honest(self, tokens, position, first=first, logits=logits)
+        if len(tokens) == 4 and self._agreement == 1.0:
+            step.ids[:] = 5
+        return step
+
+    monkeypatch.setattr(NullProgram, "step", wide_is_wrong)
 
 
 @pytest.fixture

@@ -6,15 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from lossless import Checked, Settings, check, read_log, summary
 from paceline.partition import TokenIds
 from paceline.runtime import NullDevice, load
-from paceline.runtime.null_device import NullProgram
-from paceline.runtime.program import Step
 from paceline.runtime.prompts import Prompt
 
 SETTINGS = Settings(bundle="b", mapping="m", draft_lengths=(3,), tokens=12, prompts=2)
@@ -48,17 +44,7 @@ def test_long_prompts_are_cut_and_counted(checked: Callable[[str], Checked]) -> 
     assert "2/2" in summary([short, long]) and "1 prompts were cut" in summary([short, long])
 
 
-def test_differences_are_named(checked: Callable[[str], Checked], monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = NullProgram.step
-
-    def wide_is_wrong(
-        self: NullProgram, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False
-    ) -> Step:
-        step = honest(self, tokens, position, first=first, logits=logits)
-        if len(tokens) == 4 and self._agreement == 1.0:
-            step.ids[:] = 5
-        return step
-
-    monkeypatch.setattr(NullProgram, "step", wide_is_wrong)
+@pytest.mark.usefixtures("wrong_when_wide")
+def test_differences_are_named(checked: Callable[[str], Checked]) -> None:
     told = summary([checked("hello")])
     assert "0/1" in told and "draft length 3: prompt 0 (qa)" in told
