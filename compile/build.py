@@ -15,7 +15,7 @@ from paceline.compile.pair import Candidate, candidates, chosen_context
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.tools import Children
 from paceline.errors import UsageError
-from paceline.files import describe, new_folder, write_json, writing
+from paceline.files import FileEntry, describe, new_folder, write_json, writing
 from paceline.partition import Bundle, BundledModel
 from paceline.partition.bundle import MANIFEST
 from paceline.targets import ProcessingUnit, Soc
@@ -96,24 +96,13 @@ def _assemble(
     folder: Path, soc: Soc, models: tuple[Candidate, ...], made: Made, context: int, widths: tuple[int, ...]
 ) -> Bundle:
     """Put the files into the bundle's folder and describe them."""
-    files, entries = {}, dict[str, Entry]()
-    bundled: list[BundledModel] = []
+    target, bundled = models[0], list[BundledModel]()
+    files = _texts(target, folder)
     for model in models:
         jobs = {unit: job for (role, unit), (job, _) in made.programs.items() if role == model.role}
-        if not jobs:
-            continue
-        bundled.append(_bundled(model, jobs))
-        for unit, name in bundled[-1].programs.items():
-            entries[name] = made.programs[model.role, unit][1]
-            entries[bundled[-1].weights[unit]] = made.weights[model.role, jobs[unit].stored.form]
-    for name, entry in entries.items():
-        place(entry, folder / name)
-        files[name] = entry.entry
-    target = models[0]
-    for name in (TOKENIZER, CHAT_TEMPLATE):
-        if name in target.package.files:
-            shutil.copyfile(target.folder / name, folder / name)
-            files[name] = describe(folder / name)
+        if jobs:
+            bundled.append(_bundled(model, jobs))
+            files |= _placed(bundled[-1], jobs, made, folder)
     return Bundle(
         name=target.package.spec.name,
         soc=soc,
@@ -125,6 +114,25 @@ def _assemble(
         failures=made.failures,
         files=files,
     )
+
+
+def _texts(target: Candidate, folder: Path) -> dict[str, FileEntry]:
+    """Copy the tokenizer and, where there is one, the chat template."""
+    names = [name for name in (TOKENIZER, CHAT_TEMPLATE) if name in target.package.files]
+    for name in names:
+        shutil.copyfile(target.folder / name, folder / name)
+    return {name: describe(folder / name) for name in names}
+
+
+def _placed(model: BundledModel, jobs: dict[str, Job], made: Made, folder: Path) -> dict[str, FileEntry]:
+    """Put a model's programs and weights at their names."""
+    entries: dict[str, Entry] = {}
+    for unit, job in jobs.items():
+        entries[model.programs[unit]] = made.programs[model.role, unit][1]
+        entries[model.weights[unit]] = made.weights[model.role, job.stored.form]
+    for name, entry in entries.items():
+        place(entry, folder / name)
+    return {name: entry.entry for name, entry in entries.items()}
 
 
 def _bundled(model: Candidate, jobs: dict[str, Job]) -> BundledModel:
