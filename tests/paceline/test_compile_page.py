@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -67,9 +68,25 @@ def test_a_folder_may_have_an_at_in_its_name(asked: dict[str, Any], tmp_path: Pa
 @pytest.mark.usefixtures("asked")
 def test_what_could_not_be_made_is_said_with_a_command_that_repeats_it() -> None:
     result = run("--soc", "rpi5", "--target", "t", "-o", "out")
-    assert "target null f32: cpu, gpu" in result.stdout
+    assert "target null f32: cpu (traced), gpu (traced)" in result.stdout
     assert "drafter int8 not on gpu: iree-compile failed: no bytes" in result.stderr
     assert "repeat it with: repeat" in result.stderr
+
+
+def test_what_has_kernels_and_what_is_slower_without(
+    monkeypatch: pytest.MonkeyPatch, null_bundle: Callable[..., Path]
+) -> None:
+    plain = read_bundle(null_bundle())
+    target = msgspec.structs.replace(plain.target, kernels={"cpu": "aarch64-neon"})
+    bundle = msgspec.structs.replace(plain, models=(target, *plain.models[1:]))
+    monkeypatch.setattr(paceline.compile, "build", lambda **_: bundle)
+    request = ("--soc", "rpi5", "--target", "t", "-o", "out")
+    result = run(*request)
+    assert "target null f32: cpu (aarch64-neon), gpu (traced)" in result.stdout
+    assert result.stderr.splitlines() == [
+        "  drafter on cpu is traced, which is slower: no kernels for its shape or CPU"
+    ]
+    assert not run(*request, "--no-kernels").stderr
 
 
 @pytest.mark.usefixtures("asked")

@@ -72,6 +72,8 @@ def page(
             progress=progress,
         )
     console.print_json(bundle) if as_json else _show(bundle, output)
+    if not no_kernels:
+        _note_traced(bundle)
 
 
 def _model(text: str, precision: str) -> tuple[Path, str]:
@@ -89,12 +91,23 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise UsageError(f"--widths {text!r} is no list of numbers; write for example 1,2,4,8") from None
 
 
+def _note_traced(bundle: Bundle) -> None:
+    """Say which CPU programs are slower than they might be."""
+    for unit in (unit.name for unit in bundle.soc.units if unit.kind == "cpu"):
+        for model in bundle.models:
+            if unit in model.programs and unit not in model.kernels:
+                console.note(
+                    f"  {model.role} on {unit} is traced, which is slower: no kernels for its shape or this CPU"
+                )
+
+
 def _show(bundle: Bundle, output: Path) -> None:
     widths = ", ".join(map(str, bundle.widths))
     print(f"{output}: {bundle.name} for {bundle.soc.name}, context {bundle.context}, widths {widths}")
     for model in bundle.models:
         for name in dict.fromkeys(model.weights.values()):
-            where = ", ".join(unit for unit, weights in model.weights.items() if weights == name)
+            units = (unit for unit, weights in model.weights.items() if weights == name)
+            where = ", ".join(f"{unit} ({model.kernels.get(unit, 'traced')})" for unit in units)
             size = f"{bundle.files[name].bytes / 1e6:.1f} MB of weights"
             print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}")
     for failure in bundle.failures:
