@@ -96,9 +96,7 @@ def _note_traced(bundle: Bundle) -> None:
     for unit in (unit.name for unit in bundle.soc.units if unit.kind == "cpu"):
         for model in bundle.models:
             if unit in model.programs and unit not in model.kernels:
-                console.note(
-                    f"  {model.role} on {unit} is traced, which is slower: no kernels for its shape or this CPU"
-                )
+                console.note(f"  {model.role} on {unit} is traced, which is slower: no kernels for its shape or CPU")
 
 
 def _show(bundle: Bundle, output: Path) -> None:
