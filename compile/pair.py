@@ -12,7 +12,7 @@ from paceline.compile.precision import BYTES_PER_WORD, precision_named
 from paceline.costmodel import ModelSpec, Role
 from paceline.errors import PackageError, PairError, UsageError
 
-CONTEXT = 512  # tokens unless said: attention reads all of them at every call, used or not
+CONTEXT = 512  # tokens unless said: attention of traced programs reads all of them at every call, used or not
 
 
 @dataclass(frozen=True, slots=True)
