@@ -108,11 +108,11 @@ class Decoder(nn.Module):
         k_all, v_all = self._laid_over(k, k_cache, span), self._laid_over(v, v_cache, span)
         group = spec.heads // spec.kv_heads
         q = q.reshape(spec.kv_heads, group * n, spec.head_size)
-        scores = (q @ k_all.transpose(1, 2)).view(spec.kv_heads, group, n, self.capacity) + span.masks[sliding]
+        scores = _product(q, k_all.transpose(1, 2)).view(spec.kv_heads, group, n, self.capacity) + span.masks[sliding]
         weights = torch.exp(scores - scores.amax(-1, keepdim=True)).view(spec.kv_heads, group * n, self.capacity)
         # a sum written as a matmul with ones: IREE miscompiles exp followed by a plain sum at some widths
         ones = self.get_parameter("ones").view(spec.kv_heads, -1, self.capacity).transpose(1, 2)
-        mixed = (weights @ v_all) / (weights @ ones)[..., :1]
+        mixed = _product(weights, v_all) / _product(weights, ones)[..., :1]
         rows = mixed.view(spec.heads, n, spec.head_size).permute(1, 0, 2).reshape(n, spec.heads * spec.head_size)
         return self._linear(f"layers.{i}.o", rows), k, v
 
@@ -162,6 +162,16 @@ class Decoder(nn.Module):
 
     def _parts(self, name: str) -> dict[str, Tensor]:
         return dict(self.get_submodule(name).named_parameters(recurse=False))
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """a [heads, m, k] times b [heads, k, n], head by head.
+
+    A lone head is given a twin: IREE turns a batch of one into a plain matmul, whose order of sums depends on m.
+    """
+    if a.shape[0] > 1:
+        return a @ b
+    return (torch.cat([a, a]) @ torch.cat([b, b]))[:1]
 
 
 def _rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

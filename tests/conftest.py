@@ -62,7 +62,11 @@ _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", {}),
     "uneven": ("LlamaConfig", {"hidden_size": 72, "intermediate_size": 336, "vocab_size": VOCABULARY + 13}),
     "llama3": ("LlamaConfig", {"rope_parameters": _LLAMA3_ROPE, "tie_word_embeddings": True}),
-    "mistral": ("MistralConfig", {"sliding_window": None}),
+    # all queries share one key-value head, as in Gemma 3 1B
+    "mistral": (
+        "MistralConfig",
+        {"sliding_window": None, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64},
+    ),
     "qwen2": ("Qwen2Config", {}),
     "qwen3": ("Qwen3Config", {"head_dim": 32}),
     "gemma3": (
