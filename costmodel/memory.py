@@ -10,8 +10,8 @@ from paceline.targets import Dtype
 _F32 = 4
 _CACHE_BLOCK = 16  # kernels keep keys in blocks of as many rows
 _INT4_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share two bytes, and two halves
-# What int4 keeps at int8: a tenth of the weights of a layer, and a third of what four bits would cost in quality
-# (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
+# What int4 keeps at int8: a tenth of the weights of a layer, of whose cost in perplexity q, k, v had over a quarter and
+# o a fifth (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
 KEPT_BY_INT4 = frozenset({"embedding", "qkv", "o"})
 _ELEMENT = {"f32": 4, "f16": 2, "int8": 1}
 
