@@ -2,7 +2,8 @@
 
 PacelineError                 exit code 1
 ├── UsageError                exit code 2: the command line or an argument is off
-│   └── UnknownSoc            no SoC file of that name
+│   ├── UnknownSoc            no SoC file of that name
+│   └── UnknownModel          no model of that name
 ├── CheckpointError           a checkpoint that cannot be imported
 │   └── UnknownArchitecture   a model family that paceline does not have
 ├── PackageError              a model package that is no package, or is damaged
@@ -41,6 +42,16 @@ class UnknownSoc(UsageError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(f"unknown SoC {name!r}; known: {', '.join(known)} (or the path of a TOML file)")
+
+
+class UnknownModel(UsageError):
+    """A model name that paceline has no shape of."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"unknown model {name!r}; known: {', '.join(known)} "
+            "(or a folder that 'paceline import' made, a config.json, or a .gguf file)"
+        )
 
 
 class CheckpointError(PacelineError):

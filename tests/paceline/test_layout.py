@@ -48,7 +48,7 @@ def test_every_folder_with_modules_is_packaged() -> None:
     assert set(table["packages"]) == set(table["package-dir"])
 
 
-def test_a_wheel_holds_the_kernels_and_the_socs(tmp_path: Path) -> None:
+def test_a_wheel_holds_kernels_socs_and_models(tmp_path: Path) -> None:
     """Built from a copy: setuptools leaves a folder of its own beside the sources, and would find the last one."""
     for folder in ("src", *STAGES):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
@@ -59,6 +59,7 @@ def test_a_wheel_holds_the_kernels_and_the_socs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     data = [*(ROOT / "compile" / "kernels").iterdir(), *(ROOT / "targets").glob("*.toml")]
+    data += (ROOT / "costmodel" / "models").iterdir()
     assert {f"paceline/{path.relative_to(ROOT)}" for path in data} <= found
     assert "paceline/py.typed" in found
 
