@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 
 import pytest
@@ -75,6 +77,49 @@ def test_a_simulated_loop_costs_what_the_formula_says(alpha: float, gamma: int) 
     assert tokens / rounds == pytest.approx(expected.tokens, rel=0.02)
     assert seconds / rounds == pytest.approx(expected.seconds, rel=0.005)
     assert expected.speedup == pytest.approx(VERIFY[1] * tokens / seconds, rel=0.02)
+
+
+@given(alphas, gammas)
+def test_omega_counts_every_chain_of_acceptances(alpha: float, gamma: int) -> None:
+    """All 2^gamma chains of independent verdicts, each with its probability and the tokens that it brings."""
+    total = 0.0
+    for chain in itertools.product((True, False), repeat=gamma):
+        kept = next((k for k, accepted in enumerate(chain) if not accepted), gamma)
+        total += math.prod(alpha if accepted else 1 - alpha for accepted in chain) * (kept + 1)
+    assert expected_tokens(alpha, gamma) == pytest.approx(total)
+
+
+@given(alphas, costs, gammas)
+def test_a_dearer_drafter_is_slower_and_a_longer_draft_brings_more(alpha: float, c: float, gamma: int) -> None:
+    assert paper_speedup(alpha, gamma, c + 0.01) < paper_speedup(alpha, gamma, c)
+    assert expected_tokens(alpha, gamma + 1) - expected_tokens(alpha, gamma) == pytest.approx(alpha ** (gamma + 1))
+
+
+@given(alphas, costs)
+def test_the_best_length_is_where_one_more_stops_to_pay(alpha: float, c: float) -> None:
+    """S of Eq. 1 rises to one top and falls: enumeration finds what a search that stops at the first loss does."""
+    speedups = [paper_speedup(alpha, gamma, c) for gamma in range(40)]
+    first = next((gamma for gamma in range(39) if speedups[gamma + 1] <= speedups[gamma]), 39)
+    assert speedups[first] == pytest.approx(max(speedups))
+
+
+@given(alphas, costs, gammas, st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_eq1_is_the_limit_from_above(
+    alpha: float, c: float, gamma: int, wider: float, behind: float, host: float
+) -> None:
+    """v(gamma) >= 1, catching up and the host only cost; S nears Eq. 1 as they vanish."""
+
+    def speedup(share: float) -> float:
+        return speculative_round(
+            drafter=lambda width: c + share * behind * (width - 1),
+            target=lambda width: 1 + share * wider * (width - 1),
+            probabilities=independent(alpha, gamma),
+            host=share * host,
+        ).speedup
+
+    bound = paper_speedup(alpha, gamma, c)
+    assert speedup(1.0) <= speedup(0.5) + 1e-12 <= bound + 2e-12
+    assert speedup(1e-9) == pytest.approx(bound)
 
 
 def test_terms_by_hand() -> None:
