@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.compile.package import Weights
-from paceline.compile.packing import FORM, LANES
+from paceline.compile.packing import FORM
 from paceline.compile.parameters import Matrix, Parameter, Table, declared, parameters, table_values
 from paceline.compile.stored import Part, Stored, StoresBlocks
 from paceline.costmodel import ModelSpec
+from paceline.costmodel.work import LANES
 
 _BLOCK = 1 << 22  # elements that are rounded at once
 _BYTES = {"f32": 4, "f16": 2, "i8": 1, "i32": 4}

@@ -17,10 +17,8 @@ from paceline.compile.tools import Children
 from paceline.errors import UsageError
 from paceline.files import FileEntry, describe, new_folder, write_json, writing
 from paceline.partition import Bundle, BundledModel
-from paceline.partition.bundle import MANIFEST
+from paceline.partition.bundle import MANIFEST, WIDTHS
 from paceline.targets import ProcessingUnit, Soc
-
-WIDTHS = (1, 2, 4, 8, 16, 64)
 
 
 def build(

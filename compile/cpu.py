@@ -6,9 +6,9 @@ import hashlib
 import platform
 from pathlib import Path
 
-from paceline.compile.kernel_calls import set_named
 from paceline.targets import ProcessingUnit
 from paceline.targets.host import detect_cpu
+from paceline.targets.instruction_sets import set_named
 
 # Of all that /proc/cpuinfo lists, what adds instructions that a compiler uses unasked.
 _INSTRUCTIONS = ("adx", "amx", "asimd", "avx", "bf16", "bmi", "f16c", "fma", "i8mm", "movbe", "popcnt", "ss", "sv")

@@ -14,18 +14,19 @@ import msgspec
 from paceline.compile.archive import write_archive
 from paceline.compile.cache import Entry, key
 from paceline.compile.capture import Capture
-from paceline.compile.kernel_calls import instruction_set
-from paceline.compile.kernel_program import kernels_take
 from paceline.compile.package import open_weights, read_package
 from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pair import Candidate
 from paceline.compile.pipeline import Pipeline
-from paceline.compile.precision import precision_named, precision_on, refusal
+from paceline.compile.precision import precision_named, precision_on
 from paceline.compile.stored import Stored
 from paceline.costmodel import Role
+from paceline.costmodel.work import kernels_take
 from paceline.errors import CompileFailed
 from paceline.partition import Failure
+from paceline.partition.feasible import why_not_precision
 from paceline.targets import ProcessingUnit
+from paceline.targets.instruction_sets import instruction_set
 
 Progress = Callable[[str, int, int], None]
 # what decodes, joins and rounds weights: mended, it makes another archive of the same package
@@ -98,7 +99,7 @@ class Work:
         wanted, failures = [], []
         for model in models:
             for unit in units:
-                if reason := refusal(model.precision, unit):
+                if reason := why_not_precision(model.precision, unit):
                     failures.append(_failure(model, unit, reason))
                 else:
                     wanted.append(Job(model, unit, self._capture(model, unit)))

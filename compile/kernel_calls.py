@@ -7,13 +7,11 @@ it makes.
 from __future__ import annotations
 
 import hashlib
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.errors import CompileFailed
-from paceline.targets import ProcessingUnit
-from paceline.targets.host import detect_cpu
+from paceline.targets.instruction_sets import InstructionSet
 
 FOLDER = Path(__file__).parent / "kernels"
 PRECISIONS = ("f32", "f16", "int8", "int4")
@@ -48,64 +46,20 @@ KERNELS: dict[str, Kernel] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class InstructionSet:
-    """Kernels compiled for processors that have all of ``features``, as the compiler spells them."""
-
-    name: str
-    architecture: str
-    features: frozenset[str]
-
-    @property
-    def object(self) -> Path:
-        """The compiled kernels."""
-        return FOLDER / f"{self.name}.o"
-
-    def digest(self) -> str:
-        """Of the object: what a program links is part of its identity.
-
-        Raises:
-            CompileFailed: the object is missing.
-        """
-        try:
-            return hashlib.sha256(self.object.read_bytes()).hexdigest()
-        except OSError as error:
-            reason = f"cannot read {self.object}: {error.strerror}; install paceline anew, or compile with --no-kernels"
-            raise CompileFailed(tool="paceline", diagnostic=reason, command=()) from error
+def object_of(kernels: InstructionSet) -> Path:
+    """The compiled kernels of an instruction set."""
+    return FOLDER / f"{kernels.name}.o"
 
 
-# best first
-SETS = (
-    InstructionSet(
-        "x86_64-avx512vnni", "x86_64", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"})
-    ),
-    InstructionSet("x86_64-avx2", "x86_64", frozenset({"avx2", "fma", "f16c", "bmi2"})),
-    InstructionSet("aarch64-dotprod", "aarch64", frozenset({"dotprod"})),
-    InstructionSet("aarch64-neon", "aarch64", frozenset()),
-)
+def digest(kernels: InstructionSet) -> str:
+    """Of the object: what a program links is part of its identity.
 
-
-def set_named(name: str) -> InstructionSet:
-    """The set called ``name``, one of ``SETS``."""
-    return next(some for some in SETS if some.name == name)
-
-
-_ALIASES = {"amd64": "x86_64", "arm64": "aarch64"}
-
-
-def instruction_set(unit: ProcessingUnit) -> InstructionSet | None:
-    """The best kernels that every core of ``unit`` runs by what is said of it; None where there are none."""
-    if unit.kind != "cpu":
-        return None
-    architecture = (unit.triple.partition("-")[0] or platform.machine()).lower()
-    features = {feature[1:] for feature in unit.cpu_features.split(",") if feature.startswith("+")}
-    if unit.cpu == "host":
-        features |= detect_cpu().instructions
-    return next(
-        (
-            some
-            for some in SETS
-            if some.architecture == _ALIASES.get(architecture, architecture) and some.features <= features
-        ),
-        None,
-    )
+    Raises:
+        CompileFailed: the object is missing.
+    """
+    path = object_of(kernels)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        reason = f"cannot read {path}: {error.strerror}; install paceline anew, or compile with --no-kernels"
+        raise CompileFailed(tool="paceline", diagnostic=reason, command=()) from error

@@ -16,13 +16,14 @@ import struct
 
 from paceline.compile.capture import Capture
 from paceline.compile.int4 import GROUP
-from paceline.compile.kernel_calls import InstructionSet
 from paceline.compile.kernel_text import Builder, Value, module_text
-from paceline.compile.packing import LANES, PACKED, Packed
+from paceline.compile.packing import PACKED, Packed
 from paceline.compile.parameters import declared, matrix_of, parameters
-from paceline.costmodel import ModelSpec, cache_rows
+from paceline.costmodel import cache_rows
+from paceline.costmodel.work import LANES
+from paceline.targets.instruction_sets import InstructionSet
 
-ROWS_AT_ONCE, LARGEST_HEAD = 8, 256  # of an attention workgroup, as in kernels/attention.h
+ROWS_AT_ONCE = 8  # of an attention workgroup, as in kernels/attention.h
 _LEAST_BYTES = 1 << 15  # of weights that make a workgroup worth its start
 _MOST_PARTS = 32  # workgroups of a matmul: enough to even out the cores of a SoC
 
@@ -37,12 +38,6 @@ def program_text(capture: Capture, kernels: InstructionSet) -> str:
     }
     steps = [_Step(capture, precision, width, globals_).build() for width in capture.widths]
     return module_text(kernels, globals_, steps)
-
-
-def kernels_take(spec: ModelSpec) -> bool:
-    """Whether kernels can compute a model: no block of a matrix may have rows of two of its sources."""
-    joined = (spec.heads * spec.head_size, spec.kv_heads * spec.head_size, spec.ffn)
-    return spec.head_size <= LARGEST_HEAD and not any(rows % LANES for rows in joined)
 
 
 class _Step:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from paceline.compile.kernel_calls import KERNELS, InstructionSet
+from paceline.compile.kernel_calls import KERNELS, object_of
 from paceline.compile.parameters import declaration, symbol
+from paceline.targets.instruction_sets import InstructionSet
 
 _BYTE, _POINTER = "memref<1xi8>", "memref<i8>, index, index, index"
 # name in IREE's executable formats, target triple, data layout
@@ -137,7 +138,7 @@ def _executable(kernels: InstructionSet, exports: Mapping[str, str]) -> str:
     return (
         "  hal.executable private @kernels {\n"
         "    hal.executable.variant public @native target(#native) "
-        f'objects([#hal.executable.object<{{path = "{kernels.object.name}"}}>]) {{\n'
+        f'objects([#hal.executable.object<{{path = "{object_of(kernels).name}"}}>]) {{\n'
         + "".join(_export(ordinal, name, kernel) for ordinal, (name, kernel) in enumerate(exports.items()))
         + "      builtin.module {\n"
         + "".join(_import(kernel) for kernel in sorted(set(exports.values())))

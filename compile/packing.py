@@ -24,10 +24,10 @@ from paceline.compile.int4 import GROUP, SUPER_BLOCK, Blocks, padded, quantise
 from paceline.compile.precision import BYTES_PER_WORD, F16, Int8
 from paceline.compile.stored import Part
 from paceline.costmodel import stored_as
+from paceline.costmodel.work import LANES
 from paceline.targets import Dtype
 
 FORM = "packed"
-LANES = 16  # output channels of a block
 _SIGN = np.uint8(128)  # added to a weight: one operand of the widest dot products has no sign
 _GROUPS = SUPER_BLOCK // GROUP
 _ALIGNED = 64

@@ -11,8 +11,7 @@ from paceline.compile.package import TOKENIZER, Package, read_package
 from paceline.compile.precision import BYTES_PER_WORD, precision_named
 from paceline.costmodel import ModelSpec, Role
 from paceline.errors import PackageError, PairError, UsageError
-
-CONTEXT = 512  # tokens unless said: attention of traced programs reads all of them at every call, used or not
+from paceline.partition.bundle import CONTEXT
 
 
 @dataclass(frozen=True, slots=True)

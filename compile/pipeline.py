@@ -24,11 +24,12 @@ from paceline.compile import cpu
 from paceline.compile.cache import Cache, Entry, key
 from paceline.compile.capture import Capture
 from paceline.compile.emit_vmfb import emit_vmfb, flags, iree_compile
-from paceline.compile.kernel_calls import FOLDER, set_named
+from paceline.compile.kernel_calls import FOLDER, digest
 from paceline.compile.kernel_program import program_text
 from paceline.compile.lower_to_linalg import lower_to_linalg
 from paceline.compile.tools import Children
 from paceline.targets import ProcessingUnit
+from paceline.targets.instruction_sets import set_named
 
 _DECLARED_BY = ("parameters", "precision", "int4", "stored", "../costmodel/memory")
 _CAPTURED_BY = ("capture", "decoder", "export_model", *_DECLARED_BY)
@@ -72,7 +73,7 @@ class Pipeline:
         if not capture.kernels:
             return self.lower(capture)
         kernels = set_named(capture.kernels)
-        name = key("kernels", _shape(capture), kernels.digest(), by=_WRITTEN_BY)
+        name = key("kernels", _shape(capture), digest(kernels), by=_WRITTEN_BY)
         made = self.cache.make(name, "kernels.mlir", lambda output: _write(output, program_text(capture, kernels)))
         return self._dumped(made, capture, "1-kernels.mlir")
 
@@ -97,7 +98,7 @@ class Pipeline:
         )
 
     def _linked(self, capture: Capture, unit: ProcessingUnit) -> Entry:
-        name = key("link", _shape(capture), set_named(capture.kernels).digest(), by=_WRITTEN_BY)
+        name = key("link", _shape(capture), digest(set_named(capture.kernels)), by=_WRITTEN_BY)
         if self.dump is None and (found := self.cache.find(name, "vmfb")):
             return found
         source = self.source(capture).path

@@ -255,10 +255,3 @@ def precision_named(name: str) -> Precision:
 def precision_on(name: str, unit: ProcessingUnit) -> Precision:
     """The precision called ``name`` in the form that ``unit`` can read."""
     return FORMS.get((name, "words" if unit.storage_bits > 8 else "bytes"), precision_named(name))
-
-
-def refusal(name: str, unit: ProcessingUnit) -> str | None:
-    """Why ``unit`` can never run a precision, known before any compiler is asked; None where it may."""
-    if name == "f16" and unit.storage_bits > 16:
-        return f"{unit.name} ({unit.description}) has no 16-bit storage; use f32, int8 or int4 there"
-    return None

@@ -9,6 +9,7 @@ from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
 _F32 = 4
+LANES, LARGEST_HEAD = 16, 256  # output channels of a block of weights, elements of a head: as in compile/kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,12 @@ def layer(spec: ModelSpec, width: int, context: int, precision: Dtype) -> Work:
     rotary = elementwise(width * (spec.heads + spec.kv_heads) * spec.head_size, operations=3)
     norms = elementwise(width * spec.hidden, operations=4) * (4 if spec.post_norms else 2)
     return sum(projections, norms + rotary + attention(spec, width, context) + feed_forward(spec, width, precision))
+
+
+def kernels_take(spec: ModelSpec) -> bool:
+    """Whether kernels can compute a model: no block of a matrix may have rows of two of its sources."""
+    joined = (spec.heads * spec.head_size, spec.kv_heads * spec.head_size, spec.ffn)
+    return spec.experts is None and spec.head_size <= LARGEST_HEAD and not any(rows % LANES for rows in joined)
 
 
 def kernel_calls(spec: ModelSpec, precision: Dtype) -> int:

@@ -25,6 +25,10 @@ from paceline.targets import Soc
 SCHEMA = 2  # programs take a span of two numbers since 2
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 MANIFEST = "bundle.json"
+# What is compiled unless said otherwise: tokens a call, and tokens that caches hold. Attention of traced programs reads
+# all of the caches at every call, used or not.
+WIDTHS = (1, 2, 4, 8, 16, 64)
+CONTEXT = 512
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from paceline.costmodel import Footprint, Role, footprint
 from paceline.partition.bundle import Bundle, BundledModel
 from paceline.partition.plan import NGRAM, Mapping
 from paceline.partition.times import compiled_width, model_of
+from paceline.targets import ProcessingUnit
 
 _MIB, _GIB = 1 << 20, 1 << 30
 
@@ -29,6 +30,13 @@ def why_not_mapping(
         if unit in unavailable:
             return f"{model.role} on {unit}: {unavailable[unit]}"
     return _memory(bundle, mapping, memory_bytes)
+
+
+def why_not_precision(precision: str, unit: ProcessingUnit) -> str | None:
+    """Why a unit can never run a precision, known before any compiler is asked; None where it may."""
+    if precision == "f16" and unit.storage_bits > 16:
+        return f"{unit.name} ({unit.description}) has no 16-bit storage; use f32, int8 or int4 there"
+    return None
 
 
 def _missing_program(bundle: Bundle, model: BundledModel, unit: str) -> str:

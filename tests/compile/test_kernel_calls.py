@@ -1,27 +1,24 @@
-"""The table of kernels against their C sources and objects, and which objects a processor gets."""
+"""The table of kernels against their C sources and objects."""
 
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import struct
 import subprocess
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from paceline.compile import kernel_calls
 from paceline.compile.int4 import GROUP, SUPER_BLOCK
-from paceline.compile.kernel_calls import FOLDER, KERNELS, SETS, InstructionSet, instruction_set
-from paceline.compile.kernel_program import LARGEST_HEAD, ROWS_AT_ONCE
-from paceline.compile.packing import LANES
+from paceline.compile.kernel_calls import FOLDER, KERNELS, digest, object_of
+from paceline.compile.kernel_program import ROWS_AT_ONCE
 from paceline.costmodel import cache_rows
+from paceline.costmodel.work import LANES, LARGEST_HEAD
 from paceline.errors import CompileFailed
-from paceline.targets import ProcessingUnit, load_soc
-from paceline.targets.host import Cpu
+from paceline.targets.instruction_sets import SETS, InstructionSet
 
 ROOT = Path(__file__).parents[2]
 NAMES = [some.name for some in SETS]
@@ -48,7 +45,7 @@ def symbols(elf: bytes) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("kernels", SETS, ids=NAMES)
 def test_an_object_has_every_kernel_and_needs_nothing(kernels: InstructionSet) -> None:
-    defined, asked = symbols(kernels.object.read_bytes())
+    defined, asked = symbols(object_of(kernels).read_bytes())
     assert defined == set(KERNELS)
     assert asked == set()
 
@@ -86,70 +83,16 @@ def test_the_objects_are_what_the_sources_give(tmp_path: Path) -> None:
     subprocess.run(("sh", str(ROOT / "scripts" / "kernels")), check=True, env=environment, capture_output=True)
     assert {path.stem for path in tmp_path.iterdir()} == set(NAMES)
     for kernels in SETS:
-        same = (tmp_path / kernels.object.name).read_bytes() == kernels.object.read_bytes()
-        assert same, f"{kernels.object.name} is not what the sources give; run: sh scripts/kernels"
+        path = object_of(kernels)
+        same = (tmp_path / path.name).read_bytes() == path.read_bytes()
+        assert same, f"{path.name} is not what the sources give; run: sh scripts/kernels"
 
 
 def _output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def cpu(*, triple: str, name: str, features: str) -> ProcessingUnit:
-    unit = load_soc("x86-swiftshader").unit("cpu")
-    assert unit is not None
-    return msgspec.structs.replace(unit, triple=triple, cpu=name, cpu_features=features)
-
-
-def chosen(unit: ProcessingUnit) -> str | None:
-    found = instruction_set(unit)
-    return None if found is None else found.name
-
-
-@pytest.mark.parametrize("soc", ["imx95", "pixel8", "rk3588", "rpi5", "snapdragon-8-gen3"])
-def test_boards_have_dot_products(soc: str) -> None:
-    unit = load_soc(soc).unit("cpu")
-    assert unit is not None and chosen(unit) == "aarch64-dotprod"
-
-
-@pytest.mark.parametrize(
-    ("triple", "features", "wanted"),
-    [
-        ("aarch64-linux-gnu", "", "aarch64-neon"),
-        ("aarch64-linux-gnu", "-dotprod", "aarch64-neon"),
-        ("arm64-apple-macos", "+dotprod", "aarch64-dotprod"),
-        ("x86_64-linux-gnu", "+avx2,+fma,+f16c,+bmi2", "x86_64-avx2"),
-        ("x86_64-linux-gnu", "+avx2,+fma", None),
-        ("x86_64-linux-gnu", "", None),
-        ("riscv64-linux-gnu", "+v", None),
-    ],
-)
-def test_what_is_said_of_a_processor_decides(triple: str, features: str, wanted: str | None) -> None:
-    assert chosen(cpu(triple=triple, name="some", features=features)) == wanted
-
-
-@pytest.mark.parametrize(
-    ("machine", "flags", "wanted"),
-    [
-        ("x86_64", "sse2 avx2 fma f16c bmi2 avx512f avx512bw avx512vl avx512dq avx512_vnni", "x86_64-avx512vnni"),
-        ("AMD64", "sse2 avx2 fma f16c bmi2 avx512f avx512bw avx512vl avx512dq", "x86_64-avx2"),
-        ("x86_64", "sse2", None),
-        ("aarch64", "fp asimd asimddp", "aarch64-dotprod"),
-        ("arm64", "fp asimd", "aarch64-neon"),
-        ("riscv64", "", None),
-    ],
-)
-def test_the_host_is_asked(machine: str, flags: str, wanted: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(kernel_calls, "detect_cpu", lambda: Cpu("some", frozenset(flags.split()), 0.0))
-    assert chosen(cpu(triple="", name="host", features="")) == wanted
-
-
 def test_an_object_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel_calls, "FOLDER", tmp_path)
     with pytest.raises(CompileFailed, match=rf"{SETS[0].name}\.o: No such file.*install paceline anew"):
-        SETS[0].digest()
-
-
-def test_a_gpu_has_no_kernels() -> None:
-    unit = load_soc("rpi5").unit("gpu")
-    assert unit is not None and chosen(unit) is None
+        digest(SETS[0])

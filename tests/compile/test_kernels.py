@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from paceline.compile.kernel_calls import PRECISIONS, SETS, instruction_set
+from paceline.compile.kernel_calls import PRECISIONS
 from paceline.targets import ProcessingUnit, load_soc
+from paceline.targets.instruction_sets import SETS, instruction_set
 from tests.compile.kernel_programs import Tiny, emulated, native, tiny
 
 CONTEXT, WIDEST = 64, 11  # more rows than any kernel takes at once

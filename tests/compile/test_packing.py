@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paceline.compile.int4 import Blocks, dequantise, quantise
-from paceline.compile.packing import LANES, PACKED, PackedInt4
+from paceline.compile.packing import PACKED, PackedInt4
 from paceline.compile.precision import F16, Int8
+from paceline.costmodel.work import LANES
 
 # rows beyond a block of 16; columns beyond a group of 32, and beyond a super-block of 256
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 600), st.integers(0, 1000))

@@ -16,12 +16,12 @@ import pytest
 from numpy.typing import NDArray
 
 from paceline.compile import build
-from paceline.compile.kernel_calls import instruction_set
 from paceline.compile.precision import PRECISIONS
 from paceline.costmodel import Role
 from paceline.runtime import load_program, open_device
 from paceline.runtime.vulkan_driver import select_driver
 from paceline.targets import load_soc
+from paceline.targets.instruction_sets import instruction_set
 from tests.compile.kernel_scheme import KERNEL_SCHEMES
 
 FAMILIES = ("llama", "uneven", "llama3", "mistral", "qwen2", "qwen3", "gemma3")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -16,7 +15,6 @@ from paceline.compile.precision import (
     Precision,
     precision_named,
     precision_on,
-    refusal,
 )
 from paceline.costmodel.memory import stored_as
 from paceline.errors import UsageError
@@ -119,13 +117,6 @@ def test_a_unit_without_byte_loads_reads_words(soc: Soc, name: str) -> None:
 @pytest.mark.parametrize("name", ["f32", "f16"])
 def test_floats_have_one_form(soc: Soc, name: str) -> None:
     assert {precision_on(name, unit).form for unit in soc.units} == {"plain"}
-
-
-def test_half_precision_is_refused_where_there_is_no_storage_for_it(soc: Soc) -> None:
-    cpu, gpu = soc.units
-    assert refusal("f16", cpu) is None
-    assert "no 16-bit storage" in (refusal("f16", gpu) or "")
-    assert refusal("f16", msgspec.structs.replace(gpu, storage_bits=16)) is None
 
 
 def test_an_unknown_precision_lists_the_known_ones() -> None:

@@ -18,7 +18,7 @@ from paceline.costmodel import (
     matmul,
     parameters,
 )
-from paceline.costmodel.work import elementwise, feed_forward
+from paceline.costmodel.work import elementwise, feed_forward, kernels_take
 from paceline.targets import Dtype
 
 TINY = ModelSpec(
@@ -122,3 +122,12 @@ def test_work_adds_up() -> None:
     part = elementwise(10, operations=3)
     assert part + part == part * 2 == Work(60, 80, 80, 2)
     assert sum([part, part], Work()) == part * 2
+
+
+@pytest.mark.parametrize(
+    "fields", [{"ffn": 136}, {"heads": 3, "head_size": 8}, {"kv_heads": 1, "head_size": 40}, {"head_size": 288}]
+)
+def test_what_kernels_do_not_take(fields: dict[str, int]) -> None:
+    assert kernels_take(LLAMA_3_2_3B)
+    assert not kernels_take(msgspec.structs.replace(LLAMA_3_2_3B, **fields))
+    assert not kernels_take(QWEN3_30B)  # experts
