@@ -9,13 +9,16 @@ Example:
 from paceline.costmodel.acceptance import (
     Acceptance,
     AcceptanceFile,
+    Moments,
     check_alpha,
     count_rounds,
     expected_tokens,
     independent,
     merge,
+    nearest,
     read_acceptance,
 )
+from paceline.costmodel.known_models import find_model, known_model, known_models
 from paceline.costmodel.memory import (
     Footprint,
     cache_bytes,
@@ -27,7 +30,7 @@ from paceline.costmodel.memory import (
     weights_bytes,
 )
 from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
-from paceline.costmodel.profile import Machine, Measurement, Profile, Role, read_profile
+from paceline.costmodel.profile import Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
 from paceline.costmodel.speculation import (
     Round,
@@ -42,11 +45,14 @@ from paceline.costmodel.work import Work, attention, forward, kernel_calls, laye
 __all__ = [
     "Acceptance",
     "AcceptanceFile",
+    "Drafting",
     "Experts",
     "Footprint",
+    "HostTime",
     "Machine",
     "Measurement",
     "ModelSpec",
+    "Moments",
     "Profile",
     "Role",
     "RooflineEstimate",
@@ -61,14 +67,18 @@ __all__ = [
     "check_alpha",
     "count_rounds",
     "expected_tokens",
+    "find_model",
     "footprint",
     "forward",
     "independent",
     "kernel_calls",
+    "known_model",
+    "known_models",
     "layer",
     "matmul",
     "matrix_bytes",
     "merge",
+    "nearest",
     "paper_speedup",
     "parameters",
     "plain_round",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,8 +12,26 @@ import msgspec
 from paceline.errors import ProfileError, UsageError
 from paceline.files import read_json
 
-SCHEMA = 1
+SCHEMA = 2  # a histogram for each draft length that was asked for since 2
 ACCEPTANCE = "acceptance.json"
+_NORMAL_95 = 1.96  # standard errors on either side of a mean that hold it 95 times in 100
+
+
+class Moments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sums over texts of squares of rounds r and tokens t: what the spread of tokens a round is derived from."""
+
+    texts: int = 0
+    rounds_squared: int = 0
+    rounds_tokens: int = 0
+    tokens_squared: int = 0
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(
+            texts=self.texts + other.texts,
+            rounds_squared=self.rounds_squared + other.rounds_squared,
+            rounds_tokens=self.rounds_tokens + other.rounds_tokens,
+            tokens_squared=self.tokens_squared + other.tokens_squared,
+        )
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,13 +39,16 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     ``counts[g][k]`` is how many rounds that drafted ``g`` tokens kept exactly ``k`` of them
     (``counts[g]`` has ``g + 1`` entries; ``g`` is 0 where the drafter had nothing to propose, as prompt lookup without
-    a match). alpha and Omega are derived here and nowhere else.
+    a match). ``asked`` is the draft length that all these rounds asked for, 0 where they did not all ask for the same:
+    where a round begins depends on it, and so does what it keeps. alpha and Omega are derived here and nowhere else.
     """
 
     schema: int = SCHEMA
     task: str = "all"
     drafter: str = ""
     target: str = ""
+    asked: int = 0
+    moments: Moments = Moments()
     counts: dict[int, tuple[int, ...]] = {}
 
     def __post_init__(self) -> None:
@@ -53,6 +75,24 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def rejections(self) -> int:
         """Rounds that ended at a rejected draft; at most one a round is ever seen, what follows it is not judged."""
         return sum(sum(row[:-1]) for row in self.counts.values())
+
+    @property
+    def tokens_per_round(self) -> float | None:
+        """Tokens of a round as they were counted, the ends of texts included; None before any round."""
+        return (self.rounds + self.accepted) / self.rounds if self.rounds else None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the 95 % confidence interval of ``tokens_per_round``; None with fewer than two texts.
+
+        The standard error of a ratio of sums over texts (Cochran, Sampling Techniques, 6.4): rounds of one text
+        resemble each other, so texts are what is counted, not rounds.
+        """
+        ratio, many = self.tokens_per_round, self.moments
+        if ratio is None or many.texts < 2:
+            return None
+        squares = many.tokens_squared - 2 * ratio * many.rounds_tokens + ratio**2 * many.rounds_squared
+        return _NORMAL_95 * math.sqrt(max(0.0, squares) * many.texts / (many.texts - 1)) / self.rounds
 
     @property
     def alpha(self) -> float | None:
@@ -155,7 +195,7 @@ def count_rounds(rounds: Iterable[tuple[int, int]]) -> dict[int, tuple[int, ...]
 
 
 def merge(parts: Sequence[Acceptance], *, task: str = "all") -> Acceptance:
-    """Add histograms of one drafter and one target.
+    """Add histograms of one drafter and one target; ``asked`` stays where all parts asked for the same length.
 
     Raises:
         ProfileError: none given, or they speak of different pairs.
@@ -167,7 +207,24 @@ def merge(parts: Sequence[Acceptance], *, task: str = "all") -> Acceptance:
     lengths = sorted({drafted for part in parts for drafted in part.counts})
     rows = {drafted: [part.counts[drafted] for part in parts if drafted in part.counts] for drafted in lengths}
     counts = {drafted: tuple(map(sum, zip(*group, strict=True))) for drafted, group in rows.items()}
-    return Acceptance(task=task, drafter=drafter, target=target, counts=counts)
+    asked = {part.asked for part in parts}
+    return Acceptance(
+        task=task,
+        drafter=drafter,
+        target=target,
+        asked=asked.pop() if len(asked) == 1 else 0,
+        moments=sum((part.moments for part in parts), Moments()),
+        counts=counts,
+    )
+
+
+def nearest(histograms: Sequence[Acceptance], draft_length: int) -> Acceptance:
+    """The histogram that tells most of rounds that ask for ``draft_length``; needs at least one.
+
+    Theirs, else that of the next longer draft, else of the longest.
+    """
+    longer = [histogram for histogram in histograms if histogram.asked >= draft_length]
+    return min(longer, key=lambda h: h.asked) if longer else max(histograms, key=lambda h: h.asked)
 
 
 class AcceptanceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,11 +234,15 @@ class AcceptanceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bundle: str
     histograms: tuple[Acceptance, ...] = ()
 
-    def of(self, drafter: str) -> Acceptance | None:
-        """All tasks of one drafter (a precision, or ``ngram``) added up; None where it judged no draft."""
-        parts = [part for part in self.histograms if part.drafter == drafter]
-        total = merge(parts) if parts else None
-        return total if total is not None and total.alpha is not None else None
+    def of(self, drafter: str, *, task: str = "all") -> tuple[Acceptance, ...]:
+        """Histograms of one drafter (a precision, or ``ngram``) by asked length, tasks added up unless one is named.
+
+        Empty where it judged no draft.
+        """
+        parts = [part for part in self.histograms if part.drafter == drafter and task in ("all", part.task)]
+        lengths = sorted({part.asked for part in parts})
+        totals = [merge([part for part in parts if part.asked == asked], task=task) for asked in lengths]
+        return tuple(totals) if any(total.alpha is not None for total in totals) else ()
 
 
 def read_acceptance(path: Path, *, bundle: str | None = None) -> AcceptanceFile:

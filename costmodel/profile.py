@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,9 +12,10 @@ from paceline.costmodel.model_spec import Positive, PositiveFloat
 from paceline.errors import ProfileError
 from paceline.files import read_json
 
-SCHEMA = 1
+SCHEMA = 2  # passes have a position, and host time a drafter, since 2
 PROFILE = "profile.json"
 Role = Literal["drafter", "target"]
+Drafting = Literal["none", "model", "ngram"]
 _MEMORY_SLACK = 8  # a kernel update moves the memory that the machine reports by less than an eighth
 
 
@@ -46,23 +48,34 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One forward pass: median seconds, and the spread as (75th - 25th percentile) in seconds."""
+    """One forward pass: median seconds, and the spread as (75th - 25th percentile) in seconds.
+
+    ``position`` is how many tokens the caches held before it.
+    """
 
     role: Role
     precision: str
     unit: str
     cores: Positive
     width: Positive
+    position: Annotated[int, msgspec.Meta(ge=0)]
     seconds: PositiveFloat
     spread: float
     repeats: int
+
+
+class HostTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Median seconds of a round of ``draft_length`` that are spent in no forward pass, by who drafts."""
+
+    drafter: Drafting
+    draft_length: Annotated[int, msgspec.Meta(ge=0)]
+    seconds: Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All measurements of one bundle on one machine.
 
     ``bundle`` is the digest of the bundle's programs and weights, so that a profile of other artifacts is refused.
-    ``host_seconds`` is the median time of one speculative round that is spent in no forward pass.
     """
 
     schema: int = SCHEMA
@@ -70,13 +83,16 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     machine: Machine
     context: int
     measurements: tuple[Measurement, ...]
-    host_seconds: Annotated[float, msgspec.Meta(ge=0)]
+    host: tuple[HostTime, ...] = ()
 
-    def seconds(self, role: Role, unit: str, width: int, *, cores: int | None = None) -> float | None:
+    def seconds(
+        self, role: Role, unit: str, width: int, *, cores: int | None = None, position: float | None = None
+    ) -> float | None:
         """Median seconds of a pass of ``width`` tokens; None where no program that wide was measured there.
 
         A width between two measured ones costs the wider: programs exist for compiled widths only, so that is what
-        runs. Without ``cores`` the most that were measured count.
+        runs. Attention reads what the caches hold, so a pass grows linearly with its ``position`` (default: the middle
+        of the context). Without ``cores`` the most that were measured count.
         """
         if cores is None:
             cores = max(self.cores(unit, role=role), default=0)
@@ -85,11 +101,27 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             for entry in self.measurements
             if (entry.role, entry.unit, entry.cores) == (role, unit, cores) and entry.width >= width
         ]
-        return min(fitting, key=lambda entry: entry.width).seconds if fitting else None
+        narrowest = min((entry.width for entry in fitting), default=0)
+        points = [(entry.position, entry.seconds) for entry in fitting if entry.width == narrowest]
+        return interpolate(points, self.context / 2 if position is None else position) if points else None
+
+    def host_seconds(self, drafter: Drafting, draft_length: int) -> float:
+        """Seconds of a round outside forward passes, between the draft lengths that were measured; 0 where none was."""
+        points = [(entry.draft_length, entry.seconds) for entry in self.host if entry.drafter == drafter]
+        return interpolate(points, draft_length) if points else 0.0
 
     def cores(self, unit: str, *, role: Role | None = None) -> tuple[int, ...]:
         """Core counts that were measured on ``unit``, ascending."""
         return tuple(sorted({e.cores for e in self.measurements if e.unit == unit and role in (None, e.role)}))
+
+
+def interpolate(points: Sequence[tuple[float, float]], at: float) -> float:
+    """The value at ``at`` on the line through the two ``points`` around it; beyond them, the nearest's."""
+    ordered = sorted(points)
+    low = max((point for point in ordered if point[0] <= at), default=ordered[0])
+    high = min((point for point in ordered if point[0] >= at), default=ordered[-1])
+    share = 0.0 if high[0] == low[0] else (at - low[0]) / (high[0] - low[0])
+    return low[1] + share * (high[1] - low[1])
 
 
 def read_profile(folder: Path, *, bundle: str, machine: Machine) -> Profile:

@@ -1,8 +1,8 @@
 """What one speculative round costs and what it brings.
 
     Omega(gamma) = sum over k = 0..gamma of P(first k drafts accepted)
-    round(gamma) = gamma * t_draft(1) + catch_up + t_target(gamma + 1) + host
-    S(gamma)     = Omega(gamma) * t_target(1) / round(gamma)
+    round(gamma) = gamma * t_draft(1) + catch_up + t_target(gamma + 1) + host(gamma)
+    S(gamma)     = Omega(gamma) * round(0) / round(gamma)          round(0) = t_target(1) + host(0)
 
 With t_target(gamma+1) = t_target(1), no catch-up, no host time and independent drafts, S is Eq. 1 of arXiv 2602.08060:
 
@@ -27,7 +27,7 @@ _HALVINGS = 50  # of the interval [0, 1]: below the resolution of a float near 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Expected tokens of a round, and its seconds by phase; ``plain`` is t_target(1)."""
+    """Expected tokens of a round, and its seconds by phase; ``plain`` is round(0) on the same mapping."""
 
     draft_length: int
     tokens: float
@@ -51,10 +51,10 @@ class Round:
         return self.tokens * self.plain / self.seconds
 
 
-def plain_round(target: Seconds) -> Round:
-    """The round of gamma = 0: one pass, one token. Host time is part of speculation, so there is none."""
+def plain_round(target: Seconds, *, host: float = 0.0) -> Round:
+    """The round of gamma = 0: one pass, one token, and what the host does between passes."""
     one = target(1)
-    return Round(draft_length=0, tokens=1.0, draft=0.0, catch_up=0.0, verify=one, host=0.0, plain=one)
+    return Round(draft_length=0, tokens=1.0, draft=0.0, catch_up=0.0, verify=one, host=host, plain=one + host)
 
 
 def speculative_round(
@@ -64,6 +64,7 @@ def speculative_round(
     probabilities: Sequence[float],
     lengths: Sequence[float] = (),
     host: float = 0.0,
+    plain_host: float = 0.0,
 ) -> Round:
     """The round of gamma = len(probabilities) > 0.
 
@@ -71,7 +72,7 @@ def speculative_round(
         drafter, target: seconds of one forward pass by width.
         probabilities: P(first k drafts accepted), k = 1..gamma, over all rounds.
         lengths: share of rounds that draft j = 0..gamma tokens; empty means that all draft gamma.
-        host: seconds of a round outside forward passes.
+        host, plain_host: seconds of such a round, and of one of gamma = 0, outside forward passes.
     """
     gamma = len(probabilities)
     shares = {length: share for length, share in enumerate(lengths) if share} or {gamma: 1.0}
@@ -82,7 +83,7 @@ def speculative_round(
         catch_up=probabilities[-1] * (drafter(2) - drafter(1)),
         verify=sum(share * target(length + 1) for length, share in shares.items()),
         host=host,
-        plain=target(1),
+        plain=target(1) + plain_host,
     )
 
 
@@ -96,7 +97,9 @@ def can_gain(alpha: float, c: float) -> bool:
     return c < check_alpha(alpha)
 
 
-def break_even_alpha(draft_length: int, *, drafter: Seconds, target: Seconds, host: float = 0.0) -> float | None:
+def break_even_alpha(
+    draft_length: int, *, drafter: Seconds, target: Seconds, host: float = 0.0, plain_host: float = 0.0
+) -> float | None:
     """Smallest alpha at which gamma = ``draft_length`` is no loss (S = 1); None where even alpha = 1 is one.
 
     Found by bisection between alpha = 0, where a round costs more than a plain pass and brings one token, and 1.
@@ -104,7 +107,8 @@ def break_even_alpha(draft_length: int, *, drafter: Seconds, target: Seconds, ho
 
     def gain(alpha: float) -> float:
         chain = [alpha**k for k in range(1, draft_length + 1)]
-        return speculative_round(drafter=drafter, target=target, probabilities=chain, host=host).speedup - 1.0
+        costs = speculative_round(drafter=drafter, target=target, probabilities=chain, host=host, plain_host=plain_host)
+        return costs.speedup - 1.0
 
     if draft_length < 1 or gain(1.0) < 0.0:
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
 
-from paceline.costmodel import Acceptance, Role, Round, independent, plain_round, speculative_round
+from paceline.costmodel import Acceptance, Drafting, Role, Round, independent, nearest, plain_round, speculative_round
 from paceline.partition.bundle import Bundle
 from paceline.partition.feasible import placements, why_not_length, why_not_mapping
 from paceline.partition.plan import NGRAM, Mapping
@@ -16,26 +16,29 @@ from paceline.partition.times import Times
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Belief:
-    """What is assumed of one drafter: a histogram where one was measured, independent drafts of ``alpha`` otherwise.
+    """What is assumed of one drafter: histograms where they were measured, independent drafts of ``alpha`` otherwise.
 
-    A model ``proposes_always``; prompt lookup proposes what it finds.
+    ``measured`` holds one for each draft length that was asked for. A model ``proposes_always``; prompt lookup proposes
+    what it finds.
     """
 
     alpha: float
     source: str
-    measured: Acceptance | None = None
-
+    measured: tuple[Acceptance, ...] = ()
     proposes_always: bool = True
 
     def lengths(self, draft_length: int) -> tuple[float, ...]:
         """Share of rounds that draft 0..draft_length tokens; empty where all draft as many as they are asked for."""
-        return () if self.proposes_always or self.measured is None else self.measured.lengths(draft_length)
+        if self.proposes_always or not self.measured:
+            return ()
+        return nearest(self.measured, draft_length).lengths(draft_length)
 
     def probabilities(self, draft_length: int) -> tuple[float, ...]:
         """P(first k drafts accepted), k = 1..draft_length, over all rounds."""
-        if self.measured is None:
+        if not self.measured:
             return independent(self.alpha, draft_length)
-        return self.measured.probabilities(draft_length) if self.proposes_always else self.measured.shares(draft_length)
+        histogram = nearest(self.measured, draft_length)
+        return histogram.probabilities(draft_length) if self.proposes_always else histogram.shares(draft_length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +122,18 @@ class Search:
             unit = mapping.drafter
             return 0.0 if unit is None or unit == NGRAM else self._seconds("drafter", unit, width, cores)
 
+        plain_host = self.times.host_seconds("none", 0)
         if length == 0:
-            return plain_round(target)
-        belief = self.beliefs[NGRAM if mapping.drafter == NGRAM else "model"]
+            return plain_round(target, host=plain_host)
+        kind: Drafting = "ngram" if mapping.drafter == NGRAM else "model"
+        belief = self.beliefs[kind]
         return speculative_round(
             drafter=drafter,
             target=target,
             probabilities=belief.probabilities(length),
             lengths=belief.lengths(length),
-            host=self.times.host_seconds,
+            host=self.times.host_seconds(kind, length),
+            plain_host=plain_host,
         )
 
     def _seconds(self, role: Role, unit: str, width: int, cores: dict[str, int]) -> float:

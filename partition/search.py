@@ -8,6 +8,8 @@ the unit that the SoC lists first, then to fewer cores.
 from __future__ import annotations
 
 from collections.abc import Mapping as Table
+from collections.abc import Sequence
+from dataclasses import replace
 
 from paceline.costmodel import Acceptance, Profile, check_alpha
 from paceline.errors import PlanError, UsageError
@@ -29,8 +31,8 @@ def choose(
     bundle: Bundle,
     *,
     profile: Profile | None,
-    acceptance: Acceptance | None = None,
-    ngram: Acceptance | None = None,
+    acceptance: Sequence[Acceptance] = (),
+    ngram: Sequence[Acceptance] = (),
     alpha: float | None = None,
     unavailable: Table[str, str] | None = None,
     max_draft_length: int = MAX_DRAFT_LENGTH,
@@ -41,7 +43,8 @@ def choose(
 
     Args:
         profile: measured times; None means a roofline over the bundle's SoC.
-        acceptance: of the drafter model. ``alpha`` replaces it; without either DEFAULT_ALPHA is assumed.
+        acceptance: histograms of the drafter model, one for each draft length that was asked for. ``alpha`` replaces
+            them; without either DEFAULT_ALPHA is assumed.
         ngram: of prompt lookup, which is no candidate without it.
         unavailable: why a unit cannot be used here, by its name.
         margin: speculation must be better than 1 + margin times the best plain decoding.
@@ -66,18 +69,24 @@ def choose(
     return _plan(search, ranked, margin)
 
 
-def _beliefs(acceptance: Acceptance | None, ngram: Acceptance | None, alpha: float | None) -> dict[str, Belief]:
+def _beliefs(acceptance: Sequence[Acceptance], ngram: Sequence[Acceptance], alpha: float | None) -> dict[str, Belief]:
+    beliefs = {"model": Belief(alpha=DEFAULT_ALPHA, source="default: not measured")}
     if alpha is not None:
-        model = Belief(alpha=check_alpha(alpha), source="given")
-    elif acceptance is not None and acceptance.alpha is not None:
-        model = Belief(alpha=acceptance.alpha, source=_measured_on(acceptance), measured=acceptance)
-    else:
-        model = Belief(alpha=DEFAULT_ALPHA, source="default: not measured")
-    beliefs = {"model": model}
-    if ngram is not None and ngram.alpha is not None:
-        source = _measured_on(ngram)
-        beliefs[NGRAM] = Belief(alpha=ngram.alpha, source=source, measured=ngram, proposes_always=False)
+        beliefs["model"] = Belief(alpha=check_alpha(alpha), source="given")
+    elif measured := _measured(acceptance):
+        beliefs["model"] = measured
+    if found := _measured(ngram):
+        beliefs[NGRAM] = replace(found, proposes_always=False)
     return beliefs
+
+
+def _measured(histograms: Sequence[Acceptance]) -> Belief | None:
+    """Histograms as a belief, its alpha that of the longest drafts; None where no draft was judged."""
+    judged = tuple(histogram for histogram in histograms if histogram.alpha is not None)
+    if not judged:
+        return None
+    longest = max(judged, key=lambda histogram: histogram.asked)
+    return Belief(alpha=longest.alpha or 0.0, source=_measured_on(longest), measured=judged)
 
 
 def _measured_on(acceptance: Acceptance) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
-from paceline.costmodel import Profile, Role, RooflineEstimate, forward, roofline
+from paceline.costmodel import Drafting, Profile, Role, RooflineEstimate, forward, roofline
 from paceline.errors import ProfileError
 from paceline.partition.bundle import Bundle, BundledModel
 from paceline.targets import Dtype
@@ -14,12 +14,13 @@ Source = Literal["profile", "roofline"]
 
 
 class Times(Protocol):
-    """What the planner asks; ``host_seconds`` is the time of a speculative round outside forward passes."""
+    """What the planner asks."""
 
     @property
     def source(self) -> Source: ...
-    @property
-    def host_seconds(self) -> float: ...
+
+    def host_seconds(self, drafter: Drafting, draft_length: int) -> float:
+        """Seconds of a round outside forward passes."""
 
     def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
         """Seconds of a pass of ``width`` tokens, padded to a compiled width; None where that is not known."""
@@ -30,22 +31,24 @@ class Times(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTimes:
-    """Times of a profile."""
+    """Times of a profile, at ``position`` (default: the middle of the context)."""
 
     bundle: Bundle
     profile: Profile
+    position: float | None = None
 
     @property
     def source(self) -> Source:
         return "profile"
 
-    @property
-    def host_seconds(self) -> float:
-        return self.profile.host_seconds
+    def host_seconds(self, drafter: Drafting, draft_length: int) -> float:
+        return self.profile.host_seconds(drafter, draft_length)
 
     def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
         padded = compiled_width(self.bundle, width)
-        return None if padded is None else self.profile.seconds(role, unit, padded, cores=cores)
+        if padded is None:
+            return None
+        return self.profile.seconds(role, unit, padded, cores=cores, position=self.position)
 
     def cores(self, unit: str) -> tuple[int, ...]:
         return self.profile.cores(unit)
@@ -61,8 +64,7 @@ class RooflineTimes:
     def source(self) -> Source:
         return "roofline"
 
-    @property
-    def host_seconds(self) -> float:
+    def host_seconds(self, drafter: Drafting, draft_length: int) -> float:
         return 0.0
 
     def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
@@ -85,7 +87,7 @@ class RooflineTimes:
 
 
 def middle(context: int, width: int) -> int:
-    """The position that passes are timed at: caches are half full, as in the middle of a conversation."""
+    """The position that a roofline assumes: caches are half full, as in the middle of a conversation."""
     return min(context // 2, context - width)
 
 

@@ -1,4 +1,4 @@
-"""Seconds of every forward pass of a bundle on this machine.
+"""Seconds of every forward pass of a bundle on this machine, with empty and with full caches.
 
 All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn is two calls, of
 which the second counts: in decoding, passes of one model follow each other too, and find its weights in the caches.
@@ -9,6 +9,7 @@ takes more than the share. Reported are the median and the distance between the 
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +22,6 @@ from paceline.console import Report, quiet
 from paceline.costmodel import Measurement, Role
 from paceline.errors import DeviceUnavailable, UsageError
 from paceline.partition import Bundle
-from paceline.partition.times import middle
 from paceline.runtime.device import Device, open_device
 from paceline.runtime.local_task import usable_cores
 from paceline.runtime.program import Program, load_program
@@ -47,16 +47,17 @@ class Loaded:
 class _Pass:
     loaded: Loaded
     width: int
+    position: int
     seconds: list[float] = field(default_factory=list)
     warming: list[float] = field(default_factory=list)
 
     def set_up(self, clock: Clock) -> None:
         self.warming.append(self._call(clock))  # pays for what is done once, and is never counted
 
-    def is_due(self, turn: int, share: float) -> bool:
-        if turn == 0:
+    def is_due(self, share: float) -> bool:
+        if not self.seconds:
             return True
-        too_few = turn < MINIMUM and self.seconds[-1] <= share
+        too_few = len(self.seconds) < MINIMUM and self.seconds[-1] <= share
         return too_few or sum(self.seconds) + sum(self.warming) < share
 
     def take_turn(self, clock: Clock, share: float) -> None:
@@ -65,11 +66,9 @@ class _Pass:
         self.seconds.append(self._call(clock))
 
     def _call(self, clock: Clock) -> float:
-        program = self.loaded.program
-        position = middle(program.context, self.width)
         tokens = np.zeros(self.width, np.int32)
         start = clock()
-        program.step(tokens, position)
+        self.loaded.program.step(tokens, self.position)
         return clock() - start
 
     def measurement(self) -> Measurement:
@@ -80,10 +79,40 @@ class _Pass:
             unit=self.loaded.unit,
             cores=self.loaded.cores,
             width=self.width,
+            position=self.position,
             seconds=float(median),
             spread=float(high - low),
             repeats=len(self.seconds),
         )
+
+
+class Passes:
+    """Every width of every program at the lowest and the highest position, measured turn by turn."""
+
+    def __init__(self, programs: Sequence[Loaded], *, clock: Clock = time.perf_counter) -> None:
+        self._clock = clock
+        self._passes = [
+            _Pass(loaded, width, position)
+            for loaded in programs
+            for width in loaded.program.widths
+            for position in sorted({0, loaded.program.context - width})
+        ]
+        for one in self._passes:
+            one.set_up(clock)
+
+    def __len__(self) -> int:
+        return len(self._passes)
+
+    def turn(self, *, share: float = math.inf) -> bool:
+        """Measure each pass once more that has not had its ``share`` of seconds; False where none was left."""
+        waiting = [one for one in self._passes if one.is_due(share)]
+        for one in waiting:
+            one.take_turn(self._clock, share)
+        return bool(waiting)
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """What was measured so far; needs a turn."""
+        return tuple(one.measurement() for one in self._passes)
 
 
 def time_passes(
@@ -95,21 +124,14 @@ def time_passes(
     report: Report = quiet,
 ) -> tuple[Measurement, ...]:
     """Measure every width of every program, interleaved, each at most ``repeats`` times within ``budget`` seconds."""
-    passes = [_Pass(loaded, width) for loaded in programs for width in loaded.program.widths]
-    if not passes:
-        return ()
-    for one in passes:
-        one.set_up(clock)
-    share, most = budget / len(passes), max(repeats, MINIMUM)
+    passes = Passes(programs, clock=clock)
+    most = max(repeats, MINIMUM)
     for turn in range(most):
-        waiting = [one for one in passes if one.is_due(turn, share)]
-        for one in waiting:
-            one.take_turn(clock, share)
-        report("forward passes", turn + 1, most)
-        if not waiting:
+        if not passes.turn(share=budget / max(1, len(passes))):
             break
+        report("forward passes", turn + 1, most)
     report("forward passes", most, most)
-    return tuple(one.measurement() for one in passes)
+    return passes.measurements()
 
 
 def usable_units(

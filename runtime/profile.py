@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.console import Report, quiet
-from paceline.costmodel import AcceptanceFile, Profile
+from paceline.costmodel import Acceptance, AcceptanceFile, HostTime, Measurement, Profile
 from paceline.errors import DeviceUnavailable
 from paceline.files import write_json
 from paceline.partition import Bundle
 from paceline.runtime.device import open_device
 from paceline.runtime.machine import this_machine
-from paceline.runtime.measure import Open, loaded_programs, time_passes, usable_units
-from paceline.runtime.measure_drafting import measure_drafting
+from paceline.runtime.measure import Loaded, Open, loaded_programs, time_passes, usable_units
+from paceline.runtime.measure_acceptance import (
+    all_histograms,
+    encode,
+    fastest,
+    longest_draft,
+    record_texts,
+    timed_models,
+)
+from paceline.runtime.measure_host import HostTimes
 from paceline.runtime.prompts import BUILT_IN, Prompt
 
 REPEATS = 50
@@ -59,18 +67,48 @@ def measure(
         raise DeviceUnavailable(f"the target of {bundle.name} runs on no device of this machine: {reasons}")
     with loaded_programs(folder, bundle, devices, cores=cores, opened=opened) as programs:
         measurements = time_passes(programs, repeats=repeats, budget=budget, report=report)
-        drafting = measure_drafting(
-            folder, bundle, programs, measurements, prompts=prompts, tokens=tokens, report=report
-        )
+        drafting = _drafting(folder, bundle, programs, measurements, prompts=prompts, tokens=tokens, report=report)
     profile = Profile(
         bundle=bundle.digest,
         machine=this_machine({unit: device.description for unit, device in devices.items()}),
         context=bundle.context,
         measurements=measurements,
-        host_seconds=drafting.host_seconds,
+        host=drafting.host,
     )
     acceptance = AcceptanceFile(bundle=bundle.digest, histograms=drafting.histograms)
     return Measured(profile=profile, acceptance=acceptance, unavailable=unavailable, skipped_prompts=drafting.skipped)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drafting:
+    histograms: tuple[Acceptance, ...]
+    host: tuple[HostTime, ...]
+    skipped: int
+
+
+def _drafting(
+    folder: Path,
+    bundle: Bundle,
+    programs: Sequence[Loaded],
+    measurements: Sequence[Measurement],
+    *,
+    prompts: Sequence[Prompt],
+    tokens: int,
+    report: Report,
+) -> _Drafting:
+    """Acceptance and host time on the units whose passes of one token are fastest."""
+    target, drafter = (fastest(role, programs, measurements) for role in ("target", "drafter"))
+    assert target is not None
+    models = timed_models(folder, bundle, target, drafter)
+    encoded = encode(models[0].model, prompts)
+    recordings = record_texts(bundle, target, drafter, encoded, tokens=tokens, report=report)
+    hosts = HostTimes(models, longest_draft(bundle.widths))
+    for done, prompt in enumerate(encoded, 1):
+        hosts.measure(prompt.ids, tokens=tokens)
+        report("host time", done, len(encoded))
+    return _Drafting(
+        histograms=all_histograms(recordings, bundle), host=hosts.medians(), skipped=len(prompts) - len(encoded)
+    )
 
 
 def save(folder: Path, measured: Measured) -> None:

@@ -34,7 +34,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tokens: how many were generated; ``drafted_tokens`` of them were drafts that the target kept.
         rounds: passes of the target after the first, which reads the prompt.
         acceptance: histogram of accepted lengths over those rounds.
-        tokens_per_second: after the first token, the drafter's reading of the prompt aside; 0 without a second one.
+        decode_seconds: after the first token, the drafter's reading of the prompt aside: what the rounds took.
+        tokens_per_second: of the tokens in these seconds; 0 without a second token.
         time_to_first_token: seconds, 0 where there is none; ``total_seconds`` is the whole, the consumer's time aside.
     """
 
@@ -47,6 +48,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     draft_length: int
     acceptance: Acceptance
     seconds: Seconds
+    decode_seconds: float
     tokens_per_second: float
     time_to_first_token: float
     total_seconds: float
@@ -99,6 +101,11 @@ class Record:
         self.tokens += 1
         self.drafted += drafted
 
+    @property
+    def acceptance(self) -> Acceptance:
+        """Histogram of accepted lengths so far."""
+        return Acceptance(counts=count_rounds(self._rounds))
+
     def stats(self, *, prompt_tokens: int, draft_length: int, stop_reason: StopReason) -> Stats:
         """The value of what was collected so far."""
         later = self.active - self.first - (self._phases["prefill"] - self._first_prefill)
@@ -109,8 +116,9 @@ class Record:
             drafted_tokens=self.drafted,
             rounds=len(self._rounds),
             draft_length=draft_length,
-            acceptance=Acceptance(counts=count_rounds(self._rounds)),
+            acceptance=self.acceptance,
             seconds=Seconds(host=max(0.0, self.active - sum(self._phases.values())), **self._phases),
+            decode_seconds=max(0.0, later),
             tokens_per_second=(self.tokens - 1) / later if self.tokens > 1 and later > 0 else 0.0,
             time_to_first_token=self.first,
             total_seconds=self.active,

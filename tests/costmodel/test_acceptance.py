@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from paceline.costmodel import (
     Acceptance,
     AcceptanceFile,
+    Moments,
     check_alpha,
     count_rounds,
     expected_tokens,
     independent,
     merge,
+    nearest,
     read_acceptance,
 )
 from paceline.errors import ProfileError, UsageError
@@ -149,9 +152,65 @@ def test_file_adds_tasks_of_one_drafter() -> None:
     )
     file = AcceptanceFile(bundle="digest", histograms=parts)
     assert msgspec.json.decode(msgspec.json.encode(file), type=AcceptanceFile) == file
-    total = file.of("int8")
-    assert total is not None and total.counts == {2: (3, 2, 3)}
-    assert file.of("ngram") is None and file.of("f16") is None
+    (total,) = file.of("int8")
+    assert total.counts == {2: (3, 2, 3)}
+    assert [part.counts for part in file.of("int8", task="qa")] == [{2: (2, 2, 0)}]
+    assert file.of("ngram") == () and file.of("f16") == ()
+
+
+def test_histograms_of_each_asked_length_stay_apart() -> None:
+    parts = [
+        Acceptance(task=task, drafter="int8", asked=asked, counts={asked: (1, *(0,) * (asked - 1), 3)})
+        for task in ("code", "qa")
+        for asked in (2, 5)
+    ]
+    two, five = AcceptanceFile(bundle="digest", histograms=tuple(parts)).of("int8")
+    assert (two.asked, two.counts) == (2, {2: (2, 0, 6)})
+    assert (five.asked, five.counts) == (5, {5: (2, 0, 0, 0, 0, 6)})
+    assert [nearest((two, five), length).asked for length in (1, 2, 3, 5, 8)] == [2, 2, 5, 5, 5]
+    assert merge([two, five]).asked == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 90)), min_size=2, max_size=12))
+def test_the_half_width_is_that_of_a_ratio_over_texts(texts: list[tuple[int, int]]) -> None:
+    parts = [
+        Acceptance(
+            counts={90: tuple(int(k == kept) for k in range(91)), 0: (rounds - 1,)},
+            moments=Moments(
+                texts=1,
+                rounds_squared=rounds**2,
+                rounds_tokens=rounds * (rounds + kept),
+                tokens_squared=(rounds + kept) ** 2,
+            ),
+        )
+        for rounds, kept in texts
+    ]
+    total = merge(parts)
+    r = np.array([rounds for rounds, _ in texts], float)
+    t = r + np.array([kept for _, kept in texts])
+    ratio, n = t.sum() / r.sum(), len(texts)
+    residual = (t - ratio * r).var() * n / (n - 1)
+    assert total.tokens_per_round == pytest.approx(ratio)
+    assert total.half_width == pytest.approx(1.96 * np.sqrt(n * residual) / r.sum(), rel=1e-6, abs=1e-6)
+    assert parts[0].half_width is None and Acceptance().half_width is None
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(5)
+
+    def measured() -> Acceptance:
+        parts = []
+        for _ in range(30):
+            kept = np.minimum(random.geometric(1 - random.uniform(0.5, 0.9), 20) - 1, 4)
+            tokens = int(kept.sum()) + 20
+            moments = Moments(texts=1, rounds_squared=400, rounds_tokens=20 * tokens, tokens_squared=tokens**2)
+            parts.append(Acceptance(asked=4, moments=moments, counts=count_rounds((4, int(k)) for k in kept)))
+        return merge(parts)
+
+    samples = [measured() for _ in range(300)]
+    truth = np.mean([sample.tokens_per_round for sample in samples])
+    held = np.mean([abs(sample.tokens_per_round - truth) <= sample.half_width for sample in samples])
+    assert 0.91 <= held <= 0.98
 
 
 def test_acceptance_file_is_bound_to_its_bundle(tmp_path: Path) -> None:
@@ -163,8 +222,8 @@ def test_acceptance_file_is_bound_to_its_bundle(tmp_path: Path) -> None:
     assert read_acceptance(path) == read_acceptance(path, bundle="digest") == file
     with pytest.raises(ProfileError, match="other programs or weights"):
         read_acceptance(path, bundle="another")
-    path.write_text('{"schema": 2, "histogram": []}')
-    with pytest.raises(ProfileError, match="has schema 2, expected 1; run 'paceline profile' again"):
+    path.write_text('{"schema": 1, "histogram": []}')
+    with pytest.raises(ProfileError, match="has schema 1, expected 2; run 'paceline profile' again"):
         read_acceptance(path)
 
 

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from paceline.costmodel import Machine, Measurement, Profile, read_profile
+from paceline.costmodel import HostTime, Machine, Measurement, Profile, read_profile
+from paceline.costmodel.profile import interpolate
 from paceline.errors import ProfileError
 from paceline.files import write_json
 
@@ -16,7 +20,15 @@ MACHINE = Machine(architecture="x86_64", cpu="Test CPU", cores=2, memory_bytes=8
 
 
 def measured(width: int, seconds: float, **fields: Any) -> Measurement:
-    values = {"role": "target", "precision": "f32", "unit": "cpu", "cores": 2, "spread": 0.0, "repeats": 5}
+    values = {
+        "role": "target",
+        "precision": "f32",
+        "unit": "cpu",
+        "cores": 2,
+        "spread": 0.0,
+        "repeats": 5,
+        "position": 0,
+    }
     return Measurement(**{**values, **fields, "width": width, "seconds": seconds})
 
 
@@ -31,7 +43,11 @@ PROFILE = Profile(
         measured(1, 0.018, cores=1),
         measured(1, 0.002, role="drafter", precision="int8"),
     ),
-    host_seconds=0.0002,
+    host=(
+        HostTime(drafter="none", draft_length=0, seconds=1e-4),
+        HostTime(drafter="model", draft_length=7, seconds=8e-4),
+        HostTime(drafter="model", draft_length=1, seconds=2e-4),
+    ),
 )
 
 
@@ -49,6 +65,33 @@ def test_role_unit_and_cores_are_told_apart() -> None:
     assert (PROFILE.cores("cpu"), PROFILE.cores("cpu", role="drafter"), PROFILE.cores("gpu")) == ((1, 2), (2,), ())
 
 
+def test_a_pass_grows_with_its_position() -> None:
+    entries = (measured(1, 0.010), measured(1, 0.014, position=120), measured(4, 0.02), measured(4, 0.03, position=124))
+    profile = msgspec.structs.replace(PROFILE, measurements=entries)
+    assert profile.seconds("target", "cpu", 1, position=0) == 0.010
+    assert profile.seconds("target", "cpu", 1, position=30) == pytest.approx(0.011)
+    assert profile.seconds("target", "cpu", 1) == pytest.approx(0.010 + 0.004 * 64 / 120)  # the middle of the context
+    assert profile.seconds("target", "cpu", 1, position=1000) == 0.014
+    assert profile.seconds("target", "cpu", 3, position=62) == pytest.approx(0.025)
+
+
+def test_host_time_is_a_line_between_the_measured_lengths() -> None:
+    assert PROFILE.host_seconds("none", 0) == 1e-4
+    assert PROFILE.host_seconds("model", 4) == pytest.approx(5e-4)
+    assert PROFILE.host_seconds("model", 9) == 8e-4
+    assert PROFILE.host_seconds("ngram", 3) == 0.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e3), st.floats(-1e3, 1e3)), min_size=1, unique_by=lambda p: p[0]),
+    st.floats(0, 2e3),
+)
+def test_interpolation_is_that_of_numpy(points: list[tuple[float, float]], at: float) -> None:
+    ordered = sorted(points)
+    expected = np.interp(at, [x for x, _ in ordered], [y for _, y in ordered])
+    assert interpolate(points, at) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
 def read(folder: Path, **fields: Any) -> Profile:
     return read_profile(folder, **{"bundle": "digest", "machine": MACHINE, **fields})
 
@@ -63,7 +106,7 @@ def test_missing(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema": 1}', '{"bundle": 3}'])
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 2}', '{"schema": 2, "bundle": 3}'])
 def test_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "profile.json").write_text(text)
     with pytest.raises(ProfileError, match=r"profile\.json is not a valid Profile"):
@@ -72,7 +115,7 @@ def test_damaged(tmp_path: Path, text: str) -> None:
 
 def test_other_schema(tmp_path: Path) -> None:
     write_json(tmp_path / "profile.json", msgspec.structs.replace(PROFILE, schema=9))
-    with pytest.raises(ProfileError, match="schema 9, expected 1"):
+    with pytest.raises(ProfileError, match="schema 9, expected 2"):
         read(tmp_path)
 
 

@@ -199,7 +199,8 @@ def test_a_bundle_that_was_compiled_again_needs_a_new_profile(run: Run, folder: 
 def test_acceptance_of_another_workload(run: Run, folder: Path, tmp_path: Path) -> None:
     profiled(run, folder)
     own = tmp_path / "own.json"
-    own.write_text('{"bundle": "x", "histograms": [{"task": "t", "drafter": "int8", "counts": {"1": [3, 1]}}]}')
+    histogram = '{"task": "t", "drafter": "int8", "counts": {"1": [3, 1]}}'
+    own.write_text(f'{{"schema": 2, "bundle": "x", "histograms": [{histogram}]}}')
     result = run("plan", folder, "--acceptance", own)
     assert result.exit_code == 0 and "alpha 0.25" in result.stdout
     assert run("plan", folder, "--acceptance", tmp_path / "nowhere").exit_code == 1

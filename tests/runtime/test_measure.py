@@ -78,7 +78,7 @@ class SlowProgram(NullProgram):
 
     def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         self.log.append((self.name, len(tokens), position))
-        calls = sum(entry[:2] == (self.name, len(tokens)) for entry in self.log)
+        calls = self.log.count((self.name, len(tokens), position))
         self.clock.now += self.cost(len(tokens), calls)
         return super().step(tokens, position, first=first, logits=logits)
 
@@ -92,30 +92,31 @@ def test_median_and_quartiles_without_the_warm_up() -> None:
     # The first call sets up, then every other one warms up; of the five that count one is an outlier.
     costs = [90.0, 9.0, 1.0, 9.0, 2.0, 9.0, 3.0, 9.0, 4.0, 9.0, 500.0]
     program = SlowProgram(clock, lambda width, call: costs[call - 1] * width, [])
-    one, four = time_passes([labelled(program)], repeats=5, budget=1e6, clock=clock)
+    one, last, four, _ = time_passes([labelled(program)], repeats=5, budget=1e6, clock=clock)
+    assert (one.position, last.position, four.position) == (0, 63, 0)
     assert (one.role, one.unit, one.cores, one.precision) == ("target", "cpu", 1, "f32")
     assert (one.width, one.seconds, one.spread, one.repeats) == (1, 3.0, 2.0, 5)
     assert (four.width, four.seconds, four.spread, four.repeats) == (4, 12.0, 8.0, 5)
 
 
-def test_passes_take_turns_at_half_a_cache() -> None:
+def test_passes_take_turns_at_empty_and_full_caches() -> None:
     clock, log = Clock(), list[tuple[str, int, int]]()
     programs = [SlowProgram(clock, lambda width, call: 1.0, log) for _ in range(2)]
     time_passes([labelled(program) for program in programs], repeats=4, budget=1e6, clock=clock)
-    once = [(program.name, width, 32) for program in programs for width in (1, 4)]
+    once = [(program.name, width, at) for program in programs for width in (1, 4) for at in (0, 64 - width)]
     assert log == once + [entry for entry in once for _ in range(2)] * 4
 
 
 @pytest.mark.parametrize(
     ("budget", "cost", "quick", "slow"),
-    [(0.0, 1.0, 1, 1), (80.0, 30.0, 20, MINIMUM), (80.0, 100.0, 20, 1), (1e6, 100.0, 30, 30)],
+    [(0.0, 1.0, 1, 1), (160.0, 30.0, 20, MINIMUM), (160.0, 100.0, 20, 1), (1e6, 100.0, 30, 30)],
 )
 def test_each_pass_may_use_an_equal_share_of_the_budget(budget: float, cost: float, quick: int, slow: int) -> None:
     clock = Clock()
     program = SlowProgram(clock, lambda width, call: 1.0 if width == 1 else cost, [])
     found = time_passes([labelled(program)], repeats=30, budget=budget, clock=clock)
-    assert [entry.repeats for entry in found] == [quick, slow]
-    assert [entry.seconds for entry in found] == [1.0, cost]
+    assert [entry.repeats for entry in found] == [quick, quick, slow, slow]
+    assert [entry.seconds for entry in found] == [1.0, 1.0, cost, cost]
 
 
 def test_progress_reaches_its_end() -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
 from paceline.costmodel import ModelSpec, Role, Rope, merge, read_acceptance, read_profile
 from paceline.errors import DeviceUnavailable, OutputError, PromptError
 from paceline.partition import Bundle, BundledModel, TokenIds, choose
 from paceline.runtime.machine import this_machine
-from paceline.runtime.measure_drafting import TimedProgram, measured_draft_length
-from paceline.runtime.null_device import NullDevice, NullProgram
+from paceline.runtime.measure_acceptance import longest_draft
+from paceline.runtime.null_device import NullDevice
 from paceline.runtime.profile import Measured, measure, save
 from paceline.runtime.prompts import Prompt
 from paceline.targets import Figure, ProcessingUnit, Soc
@@ -76,33 +74,38 @@ def measured(folder: Path, **options: Any) -> Measured:
 
 def test_everything_is_measured(tiny_tokenizer: Path) -> None:
     found = measured(tiny_tokenizer)
-    passes = [(entry.role, entry.unit, entry.width) for entry in found.profile.measurements]
-    assert passes == [(role, "cpu", width) for role in ("target", "drafter") for width in BUNDLE.widths]
+    passes = [(entry.role, entry.unit, entry.width, entry.position) for entry in found.profile.measurements]
+    assert passes == [
+        (role, "cpu", width, position)
+        for role in ("target", "drafter")
+        for width in BUNDLE.widths
+        for position in (0, BUNDLE.context - width)
+    ]
     assert found.unavailable == {"gpu": "no Vulkan driver"}
     assert found.profile.machine.drivers == {"cpu": "null device"}
     assert found.profile.bundle == found.acceptance.bundle == BUNDLE.digest
-    assert found.profile.host_seconds > 0 and found.skipped_prompts == 0
+    rounds = [(entry.drafter, entry.draft_length) for entry in found.profile.host]
+    assert rounds == [("none", 0), ("model", 1), ("model", 8), ("ngram", 1), ("ngram", 8)]
+    assert min(entry.seconds for entry in found.profile.host) > 0 and found.skipped_prompts == 0
 
 
 def test_acceptance_is_that_of_the_programs(tiny_tokenizer: Path) -> None:
     found = measured(tiny_tokenizer, tokens=200).acceptance
-    assert [(entry.drafter, entry.task) for entry in found.histograms] == [
-        ("int8", "ride"),
-        ("int8", "turn"),
-        ("ngram", "ride"),
-        ("ngram", "turn"),
+    lengths = range(1, longest_draft(BUNDLE.widths) + 1)
+    assert [(entry.drafter, entry.task, entry.asked) for entry in found.histograms] == [
+        (drafter, task, asked) for drafter in ("int8", "ngram") for task in ("ride", "turn") for asked in lengths
     ]
     drafts = found.of("int8")
-    assert drafts is not None and drafts.target == "f32"
-    assert drafts.alpha == pytest.approx(0.8, abs=0.1)  # the null drafter's agreement
-    assert max(drafts.counts) == measured_draft_length(BUNDLE.widths) == 7
+    assert [entry.asked for entry in drafts] == list(lengths) and drafts[0].target == "f32"
+    assert drafts[-1].alpha == pytest.approx(0.8, abs=0.1)  # the null drafter's agreement
+    assert max(drafts[-1].counts) == 8
 
 
 def test_tasks_of_one_name_are_added(tiny_tokenizer: Path) -> None:
     twice = [Prompt("same", prompt.text) for prompt in PROMPTS]
     apart, together = (measured(tiny_tokenizer, prompts=p).acceptance.histograms for p in (PROMPTS, twice))
-    assert [entry.task for entry in together] == ["same", "same"]
-    assert together[0] == merge(apart[:2], task="same")
+    assert {entry.task for entry in together} == {"same"}
+    assert together[0] == merge([entry for entry in apart if (entry.drafter, entry.asked) == ("int8", 1)], task="same")
 
 
 def test_what_was_saved_feeds_the_planner(tiny_tokenizer: Path, tmp_path: Path) -> None:
@@ -121,13 +124,13 @@ def test_a_bundle_without_a_drafter_has_prompt_lookup(tiny_tokenizer: Path) -> N
     alone = msgspec.structs.replace(BUNDLE, models=BUNDLE.models[:1])
     found = measured(tiny_tokenizer, bundle=alone)
     assert {entry.drafter for entry in found.acceptance.histograms} == {"ngram"}
-    assert found.profile.host_seconds > 0
+    assert {entry.drafter for entry in found.profile.host} == {"none", "ngram"}
 
 
 def test_one_width_leaves_nothing_to_draft(tiny_tokenizer: Path) -> None:
     narrow = msgspec.structs.replace(BUNDLE, widths=(1,))
     found = measured(tiny_tokenizer, bundle=narrow)
-    assert found.acceptance.histograms == () and found.profile.host_seconds == 0.0
+    assert found.acceptance.histograms == () and {entry.drafter for entry in found.profile.host} == {"none"}
 
 
 def test_long_prompts_are_left_out_and_counted(tiny_tokenizer: Path) -> None:
@@ -148,22 +151,6 @@ def test_no_device_at_all(tiny_tokenizer: Path) -> None:
 def test_an_unwritable_bundle_is_a_sentence(tiny_tokenizer: Path, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         save(tmp_path / "absent", measured(tiny_tokenizer))
-
-
-@pytest.mark.parametrize(("widths", "length"), [((1, 2, 4, 8, 16, 64), 7), ((1, 2, 4), 3), ((1, 9), 8), ((1,), 0)])
-def test_the_measured_draft_fills_a_width(widths: tuple[int, ...], length: int) -> None:
-    assert measured_draft_length(widths) == length
-
-
-def test_timed_programs_count_their_passes() -> None:
-    inner = NullProgram(seconds=0.002)
-    timed = TimedProgram(inner)
-    start = time.perf_counter()
-    step = timed.step(np.zeros(2, np.int32), 5)
-    assert 0.0 < timed.seconds <= time.perf_counter() - start
-    assert len(step.ids) == 2 and (timed.widths, timed.context) == (inner.widths, inner.context)
-    timed.close()
-    assert inner.closed
 
 
 def test_this_machine_is_itself() -> None:

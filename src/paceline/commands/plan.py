@@ -61,8 +61,8 @@ def page(
     plan = choose(
         compiled,
         profile=profile,
-        acceptance=kept.of(compiled.drafter.precision) if kept and compiled.drafter else None,
-        ngram=kept.of("ngram") if kept else None,
+        acceptance=kept.of(compiled.drafter.precision) if kept and compiled.drafter else (),
+        ngram=kept.of("ngram") if kept else (),
         alpha=alpha,
         unavailable=unavailable,
         max_draft_length=max_draft_length,

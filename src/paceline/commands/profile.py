@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.drafts import drafts_table
 from paceline.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.costmodel import Acceptance, Measurement
+    from paceline.costmodel import HostTime, Measurement
     from paceline.runtime.profile import Measured
 
 EPILOG = """\
 Example:
   $ paceline profile bundles/smollm2
   ...
-  host time of a round: 0.748 ms
+  host time of a round: 0.310 ms plain, 0.748 ms drafting 7
   wrote profile.json and acceptance.json; next: paceline plan bundles/smollm2
 """
 
@@ -79,22 +80,30 @@ def page(
 
 
 def _show(bundle: Path, measured: Measured) -> None:
-    machine = measured.profile.machine
+    machine, host = measured.profile.machine, measured.profile.host
     print(f"{bundle} on {machine.cpu}, {machine.cores} cores; ms of a forward pass: median +- half the quartiles' gap")
-    console.print_table("Forward passes", *_passes(measured.profile.measurements))
+    console.print_table("Forward passes, caches empty and full", *_passes(measured.profile.measurements))
     if measured.acceptance.histograms:
-        drafts = [_drafts(entry) for entry in measured.acceptance.histograms]
-        console.print_table("Drafts kept by the target", ("drafter", "task", "alpha", "kept", "tokens a round"), drafts)
-    print(f"host time of a round: {measured.profile.host_seconds * 1e3:.3f} ms")
+        console.print_table("Drafts kept by the target", *drafts_table(measured.acceptance.histograms))
+    hosts = (f"{entry.seconds * 1e3:.3f} ms {_rounds(entry)}" for entry in host)
+    print(f"host time of a round: {', '.join(hosts)}")
     print(f"wrote profile.json and acceptance.json; next: paceline plan {bundle}")
+
+
+def _rounds(entry: HostTime) -> str:
+    if entry.drafter == "none":
+        return "plain"
+    return f"drafting {entry.draft_length}{' from n-grams' if entry.drafter == 'ngram' else ''}"
 
 
 def _passes(measurements: Sequence[Measurement]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows: a column for each program and core count, a row for each width."""
-    cells = {(_column(entry), entry.width): entry for entry in measurements}
-    columns = tuple(dict.fromkeys(column for column, _ in cells))
+    cells: dict[tuple[str, int], list[Measurement]] = {}
+    for entry in sorted(measurements, key=lambda entry: entry.position):
+        cells.setdefault((_column(entry), entry.width), []).append(entry)
+    columns = tuple(dict.fromkeys(_column(entry) for entry in measurements))
     widths = sorted({width for _, width in cells})
-    rows = [(str(width), *(_cell(cells.get((column, width))) for column in columns)) for width in widths]
+    rows = [(str(width), *(_cell(cells.get((column, width), [])) for column in columns)) for width in widths]
     return ("width", *columns), rows
 
 
@@ -102,11 +111,5 @@ def _column(entry: Measurement) -> str:
     return f"{entry.role} {entry.precision} on {entry.unit} x{entry.cores}"
 
 
-def _cell(entry: Measurement | None) -> str:
-    return "" if entry is None else f"{entry.seconds * 1e3:.2f} +- {entry.spread * 1e3 / 2:.2f}"
-
-
-def _drafts(entry: Acceptance) -> tuple[str, ...]:
-    alpha = "no draft" if entry.alpha is None else f"{entry.alpha:.2f}"
-    per_round = f"{1 + entry.accepted / entry.rounds:.2f}" if entry.rounds else "no round"
-    return (entry.drafter, entry.task, alpha, f"{entry.accepted} of {entry.drafted}", per_round)
+def _cell(entries: Sequence[Measurement]) -> str:
+    return " / ".join(f"{entry.seconds * 1e3:.2f} +- {entry.spread * 1e3 / 2:.2f}" for entry in entries)

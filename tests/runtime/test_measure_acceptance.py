@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from paceline.costmodel import Acceptance, speculative_round
 from paceline.runtime.drafters import Drafter, ModelDrafter, NgramDrafter
+from paceline.runtime.measure_acceptance import longest_draft
 from paceline.runtime.null_device import NullProgram
 from paceline.runtime.program import Step
 from paceline.runtime.record import Record
@@ -67,6 +68,11 @@ def test_a_round_costs_what_the_loop_spends(gamma: int, agreement: float) -> Non
     )
     # What remains are the prompt's pass and the shorter drafts at the end of 1500 tokens.
     assert predicted.seconds_per_token == pytest.approx(spent, rel=0.02)
+
+
+@pytest.mark.parametrize(("widths", "length"), [((1, 2, 4, 8, 16, 64), 8), ((1, 2, 4), 3), ((1, 9), 8), ((1,), 0)])
+def test_the_longest_draft_can_be_verified(widths: tuple[int, ...], length: int) -> None:
+    assert longest_draft(widths) == length
 
 
 @pytest.mark.parametrize("gamma", [1, 2, 4])
