@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterator
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
+from functools import partial
 
-from paceline.costmodel import Acceptance, Drafting, Role, Round, independent, nearest, plain_round, speculative_round
+from paceline.costmodel import Acceptance, Role, Round, independent, nearest, plain_round, speculative_round
 from paceline.partition.bundle import Bundle
 from paceline.partition.feasible import placements, why_not_length, why_not_mapping
 from paceline.partition.plan import NGRAM, Mapping
@@ -67,15 +68,9 @@ class Search:
     max_draft_length: int
     memory_bytes: int | None
 
-    def mappings(self) -> Iterator[Mapping]:
-        """All of them, in the order that breaks ties."""
-        units = [unit.name for unit in self.bundle.soc.units]
-        drafters = [None, NGRAM, *(units if self.bundle.drafter else [])]
-        return (Mapping(target=target, drafter=drafter) for drafter in drafters for target in units)
-
     def candidates(self) -> Iterator[Candidate]:
         """All of them; a mapping that is ruled out comes once, with its shortest draft."""
-        for mapping in self.mappings():
+        for mapping in mappings(self.bundle):
             reason = self._why_not(mapping)
             if reason is not None:
                 first = 1 if mapping.drafter else 0
@@ -107,37 +102,48 @@ class Search:
         reason = why_not_length(self.bundle, length)
         if reason is None:
             try:
-                return Candidate(
-                    mapping=mapping, draft_length=length, cores=cores, round=self._round(mapping, length, cores)
-                )
+                costs = mapping_round(self.times, mapping, length, cores, self._belief(mapping))
+                return Candidate(mapping=mapping, draft_length=length, cores=cores, round=costs)
             except LookupError as gap:
                 reason = str(gap.args[0])
         return Candidate(mapping=mapping, draft_length=length, cores=cores, reason=reason)
 
-    def _round(self, mapping: Mapping, length: int, cores: dict[str, int]) -> Round:
-        def target(width: int) -> float:
-            return self._seconds("target", mapping.target, width, cores)
+    def _belief(self, mapping: Mapping) -> Belief | None:
+        return self.beliefs[NGRAM if mapping.drafter == NGRAM else "model"] if mapping.drafter else None
 
-        def drafter(width: int) -> float:
-            unit = mapping.drafter
-            return 0.0 if unit is None or unit == NGRAM else self._seconds("drafter", unit, width, cores)
 
-        plain_host = self.times.host_seconds("none", 0)
-        if length == 0:
-            return plain_round(target, host=plain_host)
-        kind: Drafting = "ngram" if mapping.drafter == NGRAM else "model"
-        belief = self.beliefs[kind]
-        return speculative_round(
-            drafter=drafter,
-            target=target,
-            probabilities=belief.probabilities(length),
-            lengths=belief.lengths(length),
-            host=self.times.host_seconds(kind, length),
-            plain_host=plain_host,
-        )
+def mappings(bundle: Bundle) -> Iterator[Mapping]:
+    """All mappings of a bundle, feasible or not, in the order that breaks ties."""
+    units = [unit.name for unit in bundle.soc.units]
+    drafters = [None, NGRAM, *(units if bundle.drafter else [])]
+    return (Mapping(target=target, drafter=drafter) for drafter in drafters for target in units)
 
-    def _seconds(self, role: Role, unit: str, width: int, cores: dict[str, int]) -> float:
-        seconds = self.times.seconds(role, unit, width, cores[unit])
-        if seconds is None:
+
+def mapping_round(
+    times: Times, mapping: Mapping, draft_length: int, cores: dict[str, int], belief: Belief | None
+) -> Round:
+    """The round of a mapping at a draft length; only at 0 there need be no ``belief``.
+
+    Raises:
+        LookupError: a pass that the round needs was not measured; says which.
+    """
+
+    def seconds(role: Role, unit: str | None, width: int) -> float:
+        if unit is None or unit == NGRAM:
+            return 0.0
+        found = times.seconds(role, unit, width, cores[unit])
+        if found is None:
             raise LookupError(f"the profile has no {role} of width {width} on {cores[unit]} cores of {unit}")
-        return seconds
+        return found
+
+    target, plain_host = partial(seconds, "target", mapping.target), times.host_seconds("none", 0)
+    if belief is None or not draft_length:
+        return plain_round(target, host=plain_host)
+    return speculative_round(
+        drafter=partial(seconds, "drafter", mapping.drafter),
+        target=target,
+        probabilities=belief.probabilities(draft_length),
+        lengths=belief.lengths(draft_length),
+        host=times.host_seconds("ngram" if mapping.drafter == NGRAM else "model", draft_length),
+        plain_host=plain_host,
+    )

@@ -1,0 +1,243 @@
+"""Prediction held against measurement: every mapping and draft length that can run here, run, beside what was expected.
+
+Passes are timed alone and host time at the shortest and the longest drafts; what drafts bring is replayed from texts
+that were written without any. The cost model makes of that what each case should take. The cases themselves are never
+looked at for it: they run in between, in turns, so that a machine that slows down slows all of it alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paceline.console import Report, quiet
+from paceline.costmodel import Drafting, Profile, Round, merge
+from paceline.errors import DeviceUnavailable, UsageError
+from paceline.partition import Bundle
+from paceline.partition import Mapping as Placement
+from paceline.partition.candidates import Belief, mapping_round, mappings
+from paceline.partition.feasible import why_not_length, why_not_mapping
+from paceline.partition.plan import NGRAM
+from paceline.partition.search import DEFAULT_MARGIN
+from paceline.partition.times import MeasuredTimes
+from paceline.runtime.device import open_device
+from paceline.runtime.machine import this_machine
+from paceline.runtime.measure import Loaded, Open, Passes, loaded_programs, usable_units
+from paceline.runtime.measure_acceptance import (
+    Encoded,
+    encode,
+    fastest,
+    longest_draft,
+    record_texts,
+    timed_model,
+    timed_models,
+)
+from paceline.runtime.measure_host import HostTimes, TimedModel
+from paceline.runtime.prompts import Prompt
+from paceline.runtime.replay import Recording, histograms
+from paceline.runtime.validation import Compared, Rejected, Validation, compared, validation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """A mapping, the model that runs it, and the texts that its target writes."""
+
+    mapping: Placement
+    timed: TimedModel
+    recordings: tuple[Recording, ...]
+
+    @property
+    def drafting(self) -> Drafting:
+        return self.timed.drafting
+
+    def lengths(self, wanted: Sequence[int]) -> tuple[int, ...]:
+        return (0,) if self.drafting == "none" else tuple(length for length in wanted if length)
+
+
+@dataclass(slots=True)
+class _Case:
+    """A mapping and a draft length; ``seconds[prompt]`` are those of its repeats."""
+
+    way: _Way
+    draft_length: int
+    seconds: dict[int, list[float]] = field(default_factory=dict)
+    tokens: dict[int, int] = field(default_factory=dict)
+    strange: int = 0
+
+    def run(self, number: int) -> None:
+        recording, model = self.way.recordings[number], self.way.timed.model
+        model.forget()
+        stats = (
+            generation := model.generate(
+                recording.prompt, max_new_tokens=recording.max_tokens, draft_length=self.draft_length
+            ).finish()
+        ).stats
+        self.seconds.setdefault(number, []).append(stats.decode_seconds)
+        self.tokens[number] = stats.rounds + stats.acceptance.accepted
+        self.strange += generation.ids != recording.answer[: len(generation.ids)]
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Medians over repeats, added up over prompts; the token that ends a text counts, its round was run."""
+        return sum(map(statistics.median, self.seconds.values())) / max(1, sum(self.tokens.values()))
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Seconds a token if every prompt had taken its quickest, or its slowest, repeat."""
+        tokens = max(1, sum(self.tokens.values()))
+        return sum(map(min, self.seconds.values())) / tokens, sum(map(max, self.seconds.values())) / tokens
+
+
+def validate(
+    folder: Path,
+    bundle: Bundle,
+    *,
+    prompts: Sequence[Prompt],
+    tokens: int,
+    repeats: int,
+    draft_lengths: Sequence[int] = (),
+    units: Sequence[str] = (),
+    margin: float = DEFAULT_MARGIN,
+    opened: Open = open_device,
+    report: Report = quiet,
+) -> Validation:
+    """Run every feasible mapping at each of ``draft_lengths`` (default: all that a plan may choose), ``repeats`` times.
+
+    Raises:
+        BundleError: a program or its weights cannot be read.
+        DeviceUnavailable: the target runs on no device of this machine.
+        PromptError: no prompt fits the context.
+        UsageError: a unit that the SoC does not have, or a draft length that no program can verify.
+    """
+    lengths = tuple(draft_lengths) or tuple(range(1, longest_draft(bundle.widths) + 1))
+    _check_lengths(bundle, lengths)
+    with _ready(folder, bundle, units, opened) as (programs, unavailable):
+        passes = Passes(programs)
+        passes.turn()
+        encoded = encode(_any_model(folder, bundle, programs).model, prompts)
+        ways, rejected = _ways(folder, bundle, programs, unavailable, encoded, tokens, report)
+        cases = [_Case(way, length) for way in ways for length in way.lengths(lengths)]
+        hosts = HostTimes(_fastest_models(folder, bundle, programs, passes), longest_draft(bundle.widths))
+        _take_turns(cases, passes, hosts, encoded, repeats=repeats, tokens=tokens, report=report)
+        profile = Profile(
+            bundle=bundle.digest,
+            machine=this_machine(),
+            context=bundle.context,
+            measurements=passes.measurements(),
+            host=hosts.medians(),
+        )
+    rows = [_row(bundle, profile, case) for case in cases]
+    return validation(bundle, rows, rejected, prompts=len(encoded), tokens=tokens, repeats=repeats, margin=margin)
+
+
+def _check_lengths(bundle: Bundle, lengths: Sequence[int]) -> None:
+    for length in lengths:
+        if length < 0 or (reason := why_not_length(bundle, length)):
+            raise UsageError(f"draft length {length} cannot be run: {reason if length >= 0 else 'it is negative'}")
+
+
+@contextmanager
+def _ready(
+    folder: Path, bundle: Bundle, units: Sequence[str], opened: Open
+) -> Iterator[tuple[tuple[Loaded, ...], Mapping[str, str]]]:
+    devices, unavailable = usable_units(bundle, only=units, opened=opened)
+    if not any(unit in bundle.target.programs for unit in devices):
+        reasons = "; ".join(f"{unit}: {reason}" for unit, reason in unavailable.items()) or "no program fits"
+        raise DeviceUnavailable(f"the target of {bundle.name} runs on no device of this machine: {reasons}")
+    left_out = {unit.name: "not asked for" for unit in bundle.soc.units if units and unit.name not in units}
+    with loaded_programs(folder, bundle, devices, opened=opened) as programs:
+        yield programs, {**unavailable, **left_out}
+
+
+def _any_model(folder: Path, bundle: Bundle, programs: Sequence[Loaded]) -> TimedModel:
+    target = next(entry for entry in programs if entry.role == "target")
+    return timed_model(folder, bundle, target, "none", None)
+
+
+def _fastest_models(folder: Path, bundle: Bundle, programs: Sequence[Loaded], passes: Passes) -> tuple[TimedModel, ...]:
+    measured = passes.measurements()
+    target, drafter = (fastest(role, programs, measured) for role in ("target", "drafter"))
+    assert target is not None
+    return timed_models(folder, bundle, target, drafter)
+
+
+def _ways(
+    folder: Path,
+    bundle: Bundle,
+    programs: Sequence[Loaded],
+    unavailable: Mapping[str, str],
+    encoded: Sequence[Encoded],
+    tokens: int,
+    report: Report,
+) -> tuple[list[_Way], list[Rejected]]:
+    ways: list[_Way] = []
+    rejected: list[Rejected] = []
+    loaded = {(entry.role, entry.unit): entry for entry in programs}
+    for mapping in mappings(bundle):
+        reason = why_not_mapping(bundle, mapping, unavailable=unavailable, memory_bytes=None)
+        if reason is not None:
+            rejected.append(Rejected(mapping=mapping, reason=reason))
+            continue
+        target = loaded["target", mapping.target]
+        drafter = None if mapping.drafter in (None, NGRAM) else loaded["drafter", str(mapping.drafter)]
+        drafting: Drafting = "none" if mapping.drafter is None else "model" if drafter else "ngram"
+        recordings = record_texts(bundle, target, drafter, encoded, tokens=tokens, report=report)
+        timed = timed_model(folder, bundle, target, drafting, drafter)
+        ways.append(_Way(mapping=mapping, timed=timed, recordings=recordings))
+    return ways, rejected
+
+
+def _take_turns(
+    cases: Sequence[_Case],
+    passes: Passes,
+    hosts: HostTimes,
+    encoded: Sequence[Encoded],
+    *,
+    repeats: int,
+    tokens: int,
+    report: Report,
+) -> None:
+    for repeat in range(repeats):
+        for number, prompt in enumerate(encoded):
+            for case in cases:
+                case.run(number)
+            passes.turn()
+            hosts.measure(prompt.ids, tokens=tokens)
+            report("validation", repeat * len(encoded) + number + 1, repeats * len(encoded))
+
+
+def _row(bundle: Bundle, profile: Profile, case: _Case) -> Compared:
+    found = predicted(bundle, profile, case.way.mapping, case.way.drafting, case.draft_length, case.way.recordings)
+    low, high = case.spread
+    return compared(
+        case.way.mapping,
+        found,
+        measured=case.seconds_per_token,
+        low=low,
+        high=high,
+        strange=case.strange,
+    )
+
+
+def predicted(
+    bundle: Bundle,
+    profile: Profile,
+    mapping: Placement,
+    drafting: Drafting,
+    draft_length: int,
+    recordings: Sequence[Recording],
+) -> Round:
+    """What the cost model expects of these texts: times of the profile at their middle, drafts as they are replayed."""
+    middle = statistics.mean(recording.middle for recording in recordings)
+    cores = {unit: profile.cores(unit)[-1] for unit in (mapping.target, mapping.drafter) if unit and unit != NGRAM}
+    belief = _belief(recordings, drafting, draft_length) if draft_length else None
+    return mapping_round(MeasuredTimes(bundle, profile, middle), mapping, draft_length, cores, belief)
+
+
+def _belief(recordings: Sequence[Recording], drafting: Drafting, draft_length: int) -> Belief:
+    found = merge(histograms(recordings, drafting, [draft_length], drafter=drafting, target="target"))
+    # Rounds that the ends of texts cut short are part of what is measured, so a model's are counted as they were too.
+    return Belief(alpha=0.0, source="replayed", measured=(found,), proposes_always=False)

@@ -1,0 +1,122 @@
+"""``paceline validate``: what the cost model predicts, run and held against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paceline import console
+from paceline.commands.generating import BundleFolder
+from paceline.errors import PacelineError, UsageError
+
+if TYPE_CHECKING:
+    from paceline.runtime.validation import Compared, Validation
+
+EPILOG = """\
+Example:
+  $ paceline validate bundles/smollm2 --prompts prompts.jsonl --limit 4
+"""
+_COLUMNS = ("target", "drafter", "ahead", "predicted ms", "measured ms", "error", "x plain", "tokens a round", "")
+
+
+def page(
+    bundle: BundleFolder,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Prompts to run: JSON lines, or one a line (default: six built-in ones).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first prompts, this many.")] = None,
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens to generate after each prompt.")] = 48,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each case runs after each prompt.")] = 3,
+    draft_lengths: Annotated[
+        str, typer.Option(help="Draft lengths to run, separated by commas (default: all that a plan may choose).")
+    ] = "",
+    units: Annotated[
+        list[str] | None, typer.Option("--unit", help="Unit to use; repeat it for several (default: all).")
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0, help="As for 'paceline plan'.")] = 0.05,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Run every mapping and draft length that can run here, and compare seconds a token with the prediction.
+
+    Passes and host time are measured anew, in turns with the cases, and no case is looked at for its own prediction.
+    The decision is what 'paceline plan' would make of these predictions; regret is what it lost to the best case.
+    """
+    from paceline.files import write_json
+    from paceline.partition import read_bundle
+    from paceline.runtime.prompts import BUILT_IN, read_prompts
+    from paceline.runtime.validate import validate
+
+    with console.progress(enabled=not as_json) as report:
+        found = validate(
+            bundle,
+            read_bundle(bundle),
+            prompts=(read_prompts(prompts) if prompts else BUILT_IN)[:limit],
+            tokens=tokens,
+            repeats=repeats,
+            draft_lengths=_lengths(draft_lengths),
+            units=units or (),
+            margin=margin,
+            report=report,
+        )
+    if output is not None:
+        write_json(output, found)
+    if as_json:
+        console.print_json(found)
+    else:
+        _show(found)
+    if found.strange:
+        raise PacelineError(f"{found.strange} speculative texts differ from the plain ones; please report this")
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
+    except ValueError:
+        raise UsageError(f"cannot read the draft lengths {text!r}; expected for example 1,2,4") from None
+
+
+def _show(found: Validation) -> None:
+    plain = min(row.measured for row in found.rows if not row.draft_length)
+    rows = [_row(row, plain, _mark(found, number)) for number, row in enumerate(found.rows)]
+    console.print_table("Milliseconds a token, best predicted first", _COLUMNS, rows)
+    for entry in found.rejected:
+        print(f"not run: {entry.mapping}: {entry.reason}")
+    print(
+        f"{found.prompts} prompts x {found.tokens} tokens x {found.repeats}; error of the prediction:"
+        f" median {found.median_error:.1%}, 90th percentile {found.ninetieth_error:.1%}"
+    )
+    print(_decision(found))
+
+
+def _decision(found: Validation) -> str:
+    chosen, best = found.rows[found.chosen], found.rows[found.best]
+    said = f"decision: {_named(chosen)}"
+    if found.chosen == found.best:
+        return f"{said}, the measured best"
+    return f"{said}; the measured best is {_named(best)}; regret {found.regret:.1%}"
+
+
+def _named(row: Compared) -> str:
+    return f"{row.mapping}, drafting {row.draft_length} ahead" if row.draft_length else f"{row.mapping}, plain"
+
+
+def _mark(found: Validation, number: int) -> str:
+    marks = {found.chosen: "chosen", found.best: "best"}
+    return "chosen, best" if found.chosen == found.best == number else marks.get(number, "")
+
+
+def _row(row: Compared, plain: float, mark: str) -> tuple[str, ...]:
+    return (
+        row.mapping.target,
+        row.mapping.drafter or "none",
+        str(row.draft_length),
+        f"{row.predicted * 1e3:.3f}",
+        f"{row.measured * 1e3:.3f}",
+        f"{row.error:+.1%}",
+        f"{plain / row.measured:.2f}",
+        f"{row.tokens_per_round:.2f}",
+        mark,
+    )
