@@ -9,7 +9,7 @@ import numpy as np
 
 from paceline.compile.checkpoint import Checkpoint, check_tensors, place
 from paceline.compile.families import family_of_gguf
-from paceline.compile.family import check_spec
+from paceline.compile.family import Family, check_spec
 from paceline.compile.gguf_file import GgufFile, open_gguf
 from paceline.compile.gguf_tokenizer import gguf_tokenizer
 from paceline.compile.gguf_weights import GgufWeights
@@ -31,11 +31,7 @@ def open_gguf_checkpoint(path: Path) -> Checkpoint:
     """
     file = open_gguf(path)
     general = Settings(values=file.metadata, where=str(path))
-    general.refuse("split.count", (0, 1))
-    family = family_of_gguf(general.text("general.architecture"))
-    settings = Settings(values=file.metadata, where=str(path), prefix=general.text("general.architecture") + ".")
-    spec = _with_tensors(family.from_gguf(settings, general.text("general.name", path.stem)), file, settings)
-    check_spec(spec, str(path))
+    family, spec = _described(file, general)
     check_tensors(GgufWeights(file, family, spec), spec, str(path))
     made = gguf_tokenizer(file.metadata, path)
     tokens = token_ids(made.tokenizer, bos=made.bos, add_bos=made.add_bos, eos=made.eos)
@@ -48,6 +44,27 @@ def open_gguf_checkpoint(path: Path) -> Checkpoint:
         tokens=tokens,
         write=lambda folder, progress: place((path,), folder, progress),
     )
+
+
+def read_gguf_spec(path: Path) -> ModelSpec:
+    """What a .gguf file's header says of its model.
+
+    Raises:
+        CheckpointError: damaged, cut, in parts, or with settings that paceline cannot compute.
+        UnknownArchitecture: of a family that paceline does not have.
+    """
+    file = open_gguf(path)
+    return _described(file, Settings(values=file.metadata, where=str(path)))[1]
+
+
+def _described(file: GgufFile, general: Settings) -> tuple[Family, ModelSpec]:
+    general.refuse("split.count", (0, 1))
+    architecture = general.text("general.architecture")
+    family = family_of_gguf(architecture)
+    settings = Settings(values=file.metadata, where=general.where, prefix=architecture + ".")
+    spec = _with_tensors(family.from_gguf(settings, general.text("general.name", file.path.stem)), file, settings)
+    check_spec(spec, general.where)
+    return family, spec
 
 
 def _with_tensors(spec: ModelSpec, file: GgufFile, settings: Settings) -> ModelSpec:

@@ -47,19 +47,24 @@ def describe_hf(spec: ModelSpec, tokenizer: HfTokenizer, write: WriteWeights) ->
 
 
 def read_spec(folder: Path, name: str) -> tuple[Family, ModelSpec]:
-    """Family and ModelSpec of a folder's config.json.
+    """Family and ModelSpec of a folder's config.json; raises what ``read_config`` does."""
+    return read_config(folder / "config.json", name)
+
+
+def read_config(path: Path, name: str) -> tuple[Family, ModelSpec]:
+    """Family and ModelSpec of a config.json; no weights are needed.
 
     Raises:
-        CheckpointError: no config.json, or settings that paceline cannot compute.
+        CheckpointError: it is missing or damaged, or has settings that paceline cannot compute.
         UnknownArchitecture: of a family that paceline does not have.
     """
-    settings = read_settings(folder / "config.json")
+    settings = read_settings(path)
     if "quantization_config" in settings:
         raise settings.unfit("quantization_config", "unquantised weights; take the original checkpoint or a GGUF")
     family = family_of_config(settings.text("model_type"))
     text = settings.section("text_config") if "text_config" in settings else settings
     spec = family.from_config(text, name)
-    check_spec(spec, str(folder))
+    check_spec(spec, str(path.parent))
     return family, spec
 
 

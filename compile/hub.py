@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import re
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -27,14 +26,8 @@ _WANTED = (
     "model.safetensors.index.json",
 )
 _UNWANTED = ("*/*", "consolidated*", "adapter*")
-_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # What any failed request is below: httpx.HTTPError, or requests.HTTPError in older versions of the hub's client.
 _REQUEST_ERROR: type[BaseException] = HfHubHTTPError.__mro__[1]
-
-
-def looks_like_id(source: str) -> bool:
-    """Whether ``source`` has the form owner/name."""
-    return _ID.fullmatch(source) is not None and not source.startswith(".")
 
 
 def download(identifier: str, *, revision: str | None, progress: Progress) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from paceline.compile.checkpoint import Checkpoint, Progress
 from paceline.compile.gguf_checkpoint import open_gguf_checkpoint
 from paceline.compile.gguf_file import MAGIC
 from paceline.compile.hf_checkpoint import open_hf_checkpoint
-from paceline.compile.hub import download, looks_like_id
 from paceline.compile.package import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Package
 from paceline.console import quiet
 from paceline.errors import CheckpointError
 from paceline.files import describe, new_folder, write_bytes, write_json
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def import_model(source: str, output: Path, *, revision: str | None = None, progress: Progress = quiet) -> Package:
@@ -52,7 +54,9 @@ def _open(source: str, revision: str | None, progress: Progress) -> Checkpoint:
         return _open_folder(path)
     if path.is_file():
         return _open_file(path)
-    if looks_like_id(source):
+    if _HUB_ID.fullmatch(source):
+        from paceline.compile.hub import download  # imports the hub's client, which only this needs
+
         return open_hf_checkpoint(download(source, revision=revision, progress=progress), name=source.split("/")[-1])
     raise CheckpointError(
         f"{source} is neither a file or folder nor a hub id such as HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -45,15 +45,15 @@ class PackageSpec(msgspec.Struct, frozen=True):
 
 
 def find_model(name_or_path: str) -> ModelSpec:
-    """A known model, or that of a folder that ``paceline import`` made.
+    """The model of a folder that ``paceline import`` made, or a known one; a folder that is there wins over a name.
 
     Raises:
         UnknownModel: neither.
         PackageError: the folder's manifest is damaged.
     """
-    if (found := known_model(name_or_path)) is not None:
-        return found
     manifest = Path(name_or_path) / "package.json"
-    if not manifest.is_file():
+    if manifest.is_file():
+        return read_json(manifest, PackageSpec, error=PackageError).spec
+    if (found := known_model(name_or_path)) is None:
         raise UnknownModel(name_or_path, known_models())
-    return read_json(manifest, PackageSpec, error=PackageError, remedy="import the model again").spec
+    return found

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from paceline.costmodel import ModelSpec, parameters
-from paceline.costmodel.known_models import find_model, known_model, known_models
+from paceline.costmodel import ModelSpec, known_models, parameters
+from paceline.costmodel.known_models import find_model, known_model
 from paceline.errors import PackageError, UnknownModel
 
 # Elements of the tensors in the published checkpoints; a tied head counts once.
