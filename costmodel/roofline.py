@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from paceline.costmodel.arrays import larger
 from paceline.costmodel.work import Work
 from paceline.targets import Dtype, ProcessingUnit
 
@@ -20,7 +21,11 @@ _MULTIPLIED_AS: dict[Dtype, tuple[Dtype, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RooflineEstimate:
-    """A lower bound in seconds: max(bandwidth, arithmetic) + launches; ``bound`` names the largest of the three."""
+    """A lower bound in seconds: max(bandwidth, arithmetic) + launches.
+
+    ``bound`` names the largest of the three. Figures of a unit may be arrays [points], and so is what follows from them,
+    but for ``bound``.
+    """
 
     bandwidth: float
     arithmetic: float
@@ -28,7 +33,7 @@ class RooflineEstimate:
 
     @property
     def seconds(self) -> float:
-        return max(self.bandwidth, self.arithmetic) + self.launches
+        return larger(self.bandwidth, self.arithmetic) + self.launches
 
     @property
     def bound(self) -> Bound:

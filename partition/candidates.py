@@ -78,7 +78,7 @@ class Search:
                 continue
             lengths = range(1, self.max_draft_length + 1) if mapping.drafter else (0,)
             for length, cores in itertools.product(lengths, self._variants(mapping)):
-                yield self._candidate(mapping, length, cores)
+                yield self.candidate(mapping, length, cores)
 
     def _why_not(self, mapping: Mapping) -> str | None:
         if mapping.drafter == NGRAM and NGRAM not in self.beliefs:
@@ -89,7 +89,7 @@ class Search:
 
     def _unmeasured(self, mapping: Mapping) -> str | None:
         for model, unit in placements(self.bundle, mapping):
-            if not any(self.times.seconds(model.role, unit, 1, cores) for cores in self.times.cores(unit)):
+            if all(self.times.seconds(model.role, unit, 1, cores) is None for cores in self.times.cores(unit)):
                 return f"the profile has no {model.role} on {unit}; run 'paceline profile' where that unit works"
         return None
 
@@ -98,7 +98,8 @@ class Search:
         for counts in itertools.product(*(self.times.cores(unit) for unit in units)):
             yield dict(zip(units, counts, strict=True))
 
-    def _candidate(self, mapping: Mapping, length: int, cores: dict[str, int]) -> Candidate:
+    def candidate(self, mapping: Mapping, length: int, cores: dict[str, int]) -> Candidate:
+        """One mapping that is not ruled out, at a draft length."""
         reason = why_not_length(self.bundle, length)
         if reason is None:
             try:

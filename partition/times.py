@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, Protocol, cast
 
-from paceline.costmodel import Drafting, Profile, Role, RooflineEstimate, forward, roofline
+from paceline.costmodel import Drafting, ModelSpec, Profile, Role, RooflineEstimate, Work, forward, roofline
 from paceline.errors import ProfileError
 from paceline.partition.bundle import Bundle, BundledModel
 from paceline.targets import Dtype
@@ -56,9 +57,14 @@ class MeasuredTimes:
 
 @dataclass(frozen=True, slots=True)
 class RooflineTimes:
-    """Times of a board that is not at hand; the whole unit works, and host time is taken as none."""
+    """Times of a board that is not at hand; host time is taken as none.
+
+    The whole of a unit works, but for the CPU where ``cpu_cores`` says what to choose from.
+    """
 
     bundle: Bundle
+    cpu_cores: tuple[int, ...] = ()
+    _known: dict[tuple[Role, str, int, int], float] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def source(self) -> Source:
@@ -69,7 +75,12 @@ class RooflineTimes:
 
     def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
         padded = compiled_width(self.bundle, width)
-        return None if padded is None else self.estimate(role, unit, padded, cores).seconds
+        if padded is None:
+            return None
+        key = (role, unit, padded, cores)
+        if key not in self._known:  # a search asks for the same pass again and again
+            self._known[key] = self.estimate(role, unit, padded, cores).seconds
+        return self._known[key]
 
     def estimate(self, role: Role, unit: str, width: int, cores: int) -> RooflineEstimate:
         """The pass and the wall that it hits."""
@@ -78,12 +89,19 @@ class RooflineTimes:
             raise ProfileError(f"{self.bundle.name} has no {role} or its SoC no unit {unit!r}")
         precision, capacity, kernels = cast(Dtype, model.precision), self.bundle.context, unit in model.kernels
         context = middle(capacity, width) + width if kernels else capacity
-        work = forward(model.spec, width=width, context=context, precision=precision, kernels=kernels)
+        work = _work(model.spec, width, context, precision, kernels)
         return roofline(work, processor, precision, cores=cores)
 
     def cores(self, unit: str) -> tuple[int, ...]:
         processor = self.bundle.soc.unit(unit)
-        return (processor.cores,) if processor else ()
+        if processor is None:
+            return ()
+        return self.cpu_cores if self.cpu_cores and processor.kind == "cpu" else (processor.cores,)
+
+
+@lru_cache(maxsize=1 << 12)
+def _work(spec: ModelSpec, width: int, context: int, precision: Dtype, kernels: bool) -> Work:
+    return forward(spec, width=width, context=context, precision=precision, kernels=kernels)
 
 
 def middle(context: int, width: int) -> int:
