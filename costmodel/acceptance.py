@@ -72,6 +72,11 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return sum(kept * rounds for row in self.counts.values() for kept, rounds in enumerate(row))
 
     @property
+    def kept(self) -> Counter[int]:
+        """How many rounds kept exactly 0, 1, ... drafts, however many they had."""
+        return sum((Counter(dict(enumerate(row))) for row in self.counts.values()), Counter[int]())
+
+    @property
     def rejections(self) -> int:
         """Rounds that ended at a rejected draft; at most one a round is ever seen, what follows it is not judged."""
         return sum(sum(row[:-1]) for row in self.counts.values())

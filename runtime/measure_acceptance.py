@@ -116,11 +116,10 @@ def record_texts(
 
 
 def all_histograms(
-    recordings: Sequence[Recording], bundle: Bundle, *, longest: int | None = None
+    recordings: Sequence[Recording], bundle: Bundle, *, with_model: bool, longest: int
 ) -> tuple[Acceptance, ...]:
-    """Histograms of the drafter model, if there is one, and of prompt lookup, by task and draft length."""
-    longest = longest_draft(bundle.widths) if longest is None else longest
-    drafters: dict[Drafting, str] = {"model": bundle.drafter.precision} if bundle.drafter else {}
+    """Histograms of the drafter model, ``with_model``, and of prompt lookup, by task and draft length."""
+    drafters: dict[Drafting, str] = {"model": bundle.drafter.precision} if with_model and bundle.drafter else {}
     drafters["ngram"] = NGRAM
     return tuple(
         histogram

@@ -106,9 +106,8 @@ def _drafting(
     for done, prompt in enumerate(encoded, 1):
         hosts.measure(prompt.ids, tokens=tokens)
         report("host time", done, len(encoded))
-    return _Drafting(
-        histograms=all_histograms(recordings, bundle), host=hosts.medians(), skipped=len(prompts) - len(encoded)
-    )
+    found = all_histograms(recordings, bundle, with_model=drafter is not None, longest=longest_draft(bundle.widths))
+    return _Drafting(histograms=found, host=hosts.medians(), skipped=len(prompts) - len(encoded))
 
 
 def save(folder: Path, measured: Measured) -> None:
