@@ -15,7 +15,7 @@ from pathlib import Path
 
 from paceline.console import Report, quiet
 from paceline.costmodel import Drafting, Profile, Round, merge
-from paceline.errors import DeviceUnavailable, UsageError
+from paceline.errors import DeviceUnavailable, PlanError, UsageError
 from paceline.partition import Bundle
 from paceline.partition import Mapping as Placement
 from paceline.partition.candidates import Belief, mapping_round, mappings
@@ -109,6 +109,7 @@ def validate(
     Raises:
         BundleError: a program or its weights cannot be read.
         DeviceUnavailable: the target runs on no device of this machine.
+        PlanError: the target is larger than the SoC's memory.
         PromptError: no prompt fits the context.
         UsageError: a unit that the SoC does not have, or a draft length that no program can verify.
     """
@@ -119,6 +120,9 @@ def validate(
         passes.turn()
         encoded = encode(_any_model(folder, bundle, programs).model, prompts)
         ways, rejected = _ways(folder, bundle, programs, unavailable, encoded, tokens, report)
+        if not any(way.drafting == "none" for way in ways):
+            reasons = "; ".join(f"{entry.mapping}: {entry.reason}" for entry in rejected)
+            raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
         cases = [_Case(way, length) for way in ways for length in way.lengths(lengths)]
         hosts = HostTimes(_fastest_models(folder, bundle, programs, passes), longest_draft(bundle.widths))
         _take_turns(cases, passes, hosts, encoded, repeats=repeats, tokens=tokens, report=report)

@@ -1,0 +1,111 @@
+"""``paceline acceptance`` and ``paceline validate`` as a user calls them, on programs that compute nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+from paceline.errors import DeviceUnavailable
+from paceline.runtime import acceptance, validate
+from paceline.runtime.null_device import NullDevice
+from paceline.runtime.validation import Validation
+from paceline.targets import ProcessingUnit
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Calls the command line with a null device as its CPU, and no GPU."""
+    from paceline.cli import _register, app
+
+    def opened(wanted: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
+        if wanted.kind == "gpu":
+            raise DeviceUnavailable("no Vulkan driver was found")
+        return NullDevice(unit=wanted, agreement=0.9)
+
+    for function in (acceptance.measure_acceptance, validate.validate):
+        monkeypatch.setattr(function, "__kwdefaults__", {**(function.__kwdefaults__ or {}), "opened": opened})
+    if not app.registered_commands:
+        _register()
+    monkeypatch.setenv("COLUMNS", "150")
+
+    def call(*words: object) -> Result:
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    return call
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.jsonl"
+    lines = [{"turns": ["abc"], "category": "ride"}, {"turns": ["defg"], "category": "turn"}, {"prompt": "h"}]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+def test_acceptance_goes_into_the_bundle(run: Run, null_bundle: Callable[..., Path], prompts: Path) -> None:
+    folder = null_bundle()
+    result = run("acceptance", folder, "--prompts", prompts, "--tokens", 24, "--live", 3)
+    assert result.exit_code == 0, result.output
+    assert "live speculation kept the same drafts in 6 of 6 texts" in result.output
+    assert "if independent" in result.output and "+-" in result.output
+    found = json.loads((folder / "acceptance.json").read_text())
+    assert {entry["task"] for entry in found["histograms"]} == {"ride", "turn", "own"}
+
+
+def test_acceptance_as_json_and_elsewhere(run: Run, null_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    place = tmp_path / "mine.json"
+    result = run("acceptance", null_bundle(), "--tokens", 8, "--limit", 1, "--json", "-o", place)
+    assert json.loads(result.stdout) == json.loads(place.read_text())
+
+
+def test_replays_that_do_not_hold_are_an_error(
+    run: Run, null_bundle: Callable[..., Path], prompts: Path, wrong_when_wide: None
+) -> None:
+    result = run("acceptance", null_bundle(widths=(1, 4)), "--prompts", prompts, "--live", 3)
+    assert result.exit_code == 1 and "kept other drafts than the replay" in result.output
+
+
+def test_validate_says_what_was_lost(run: Run, null_bundle: Callable[..., Path], prompts: Path, tmp_path: Path) -> None:
+    place = tmp_path / "validation.json"
+    words = ("--prompts", prompts, "--tokens", 16, "--repeats", 1, "--draft-lengths", "1,2")
+    result = run("validate", null_bundle(), *words, "-o", place)
+    assert result.exit_code == 0, result.output
+    for said in (
+        "error of the prediction: median",
+        "decision: target=cpu",
+        "not run: target=gpu: target on gpu: no Vulkan",
+    ):
+        assert said in result.output
+    found = msgspec.json.decode(place.read_bytes(), type=Validation)
+    assert len(found.rows) == 5 and found.prompts == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--draft-lengths", "1,x"), "cannot read the draft lengths '1,x'"),
+        (("--draft-lengths", "40"), "draft length 40 cannot be run"),
+        (("--unit", "npu"), "has no unit 'npu'"),
+        (("--prompts", "absent.jsonl"), "cannot read the prompts in absent.jsonl"),
+        (("--tokens", "1"), "should be greater than or equal to 2"),
+    ],
+)
+def test_odd_words_are_a_sentence(
+    run: Run, null_bundle: Callable[..., Path], words: tuple[str, ...], sentence: str
+) -> None:
+    result = run("validate", null_bundle(), *words)
+    assert result.exit_code in (1, 2) and sentence in result.output and "Traceback" not in result.output
+
+
+def test_texts_that_differ_are_an_error(
+    run: Run, null_bundle: Callable[..., Path], prompts: Path, wrong_when_wide: None
+) -> None:
+    result = run("validate", null_bundle(), "--prompts", prompts, "--repeats", 1, "--draft-lengths", 3)
+    assert result.exit_code == 1 and "speculative texts differ from the plain ones" in result.output
