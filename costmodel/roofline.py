@@ -23,8 +23,8 @@ _MULTIPLIED_AS: dict[Dtype, tuple[Dtype, ...]] = {
 class RooflineEstimate:
     """A lower bound in seconds: max(bandwidth, arithmetic) + launches.
 
-    ``bound`` names the largest of the three. Figures of a unit may be arrays [points], and so is what follows from them,
-    but for ``bound``.
+    ``bound`` names the largest of the three. Figures of a unit may be arrays [points], and then so is what follows from
+    them, but for ``bound``.
     """
 
     bandwidth: float

@@ -103,13 +103,14 @@ class Search:
         reason = why_not_length(self.bundle, length)
         if reason is None:
             try:
-                costs = mapping_round(self.times, mapping, length, cores, self._belief(mapping))
+                costs = mapping_round(self.times, mapping, length, cores, self.belief(mapping))
                 return Candidate(mapping=mapping, draft_length=length, cores=cores, round=costs)
             except LookupError as gap:
                 reason = str(gap.args[0])
         return Candidate(mapping=mapping, draft_length=length, cores=cores, reason=reason)
 
-    def _belief(self, mapping: Mapping) -> Belief | None:
+    def belief(self, mapping: Mapping) -> Belief | None:
+        """What is assumed of the one that drafts; None where nobody does."""
         return self.beliefs[NGRAM if mapping.drafter == NGRAM else "model"] if mapping.drafter else None
 
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from dataclasses import replace
 
-from paceline.costmodel import Acceptance, Profile, check_alpha
+from paceline.costmodel import Acceptance, Profile, Round, check_alpha
 from paceline.errors import PlanError, UsageError
 from paceline.partition.bundle import Bundle
 from paceline.partition.candidates import Belief, Candidate, Search
 from paceline.partition.feasible import placements
 from paceline.partition.plan import NGRAM, Alternative, Estimate, Plan
-from paceline.partition.times import MeasuredTimes, RooflineTimes, Times
+from paceline.partition.times import MeasuredTimes, RooflineTimes, Source, Times
 
 MAX_DRAFT_LENGTH = 8
 # The paper (A.5) tells its readers to ignore a predicted 1.02x. Medians of a busy machine move by a few per cent more,
@@ -59,7 +59,7 @@ def choose(
     search = Search(
         bundle=bundle,
         times=RooflineTimes(bundle) if profile is None else MeasuredTimes(bundle, profile),
-        beliefs=_beliefs(acceptance, ngram, alpha),
+        beliefs=beliefs_of(acceptance, ngram, alpha),
         unavailable=unavailable or {},
         max_draft_length=max_draft_length,
         memory_bytes=memory_bytes,
@@ -69,7 +69,8 @@ def choose(
     return _plan(search, ranked, margin)
 
 
-def _beliefs(acceptance: Sequence[Acceptance], ngram: Sequence[Acceptance], alpha: float | None) -> dict[str, Belief]:
+def beliefs_of(acceptance: Sequence[Acceptance], ngram: Sequence[Acceptance], alpha: float | None) -> dict[str, Belief]:
+    """What to assume of each drafter; arguments as in ``choose``."""
     beliefs = {"model": Belief(alpha=DEFAULT_ALPHA, source="default: not measured")}
     if alpha is not None:
         beliefs["model"] = Belief(alpha=check_alpha(alpha), source="given")
@@ -125,8 +126,12 @@ def _belief_of(search: Search, chosen: Candidate) -> Belief:
 
 
 def _estimate(candidate: Candidate, plain: Candidate, times: Times) -> Estimate:
-    costs = candidate.round
-    assert costs is not None
+    assert candidate.round is not None
+    return estimate_of(candidate.round, plain=plain.seconds, source=times.source)
+
+
+def estimate_of(costs: Round, *, plain: float, source: Source) -> Estimate:
+    """A round as an estimate; ``plain`` is seconds a token of the best plain decoding of the SoC."""
     return Estimate(
         seconds_per_token=costs.seconds_per_token,
         tokens_per_round=costs.tokens,
@@ -135,8 +140,8 @@ def _estimate(candidate: Candidate, plain: Candidate, times: Times) -> Estimate:
         verify=costs.verify,
         host=costs.host,
         speedup=costs.speedup,
-        speedup_over_best=plain.seconds / candidate.seconds,
-        source=times.source,
+        speedup_over_best=plain / costs.seconds_per_token,
+        source=source,
     )
 
 

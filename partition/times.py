@@ -64,7 +64,7 @@ class RooflineTimes:
 
     bundle: Bundle
     cpu_cores: tuple[int, ...] = ()
-    _known: dict[tuple[Role, str, int, int], float] = field(default_factory=dict, compare=False, repr=False)
+    known: dict[tuple[Role, str, int, int], float] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def source(self) -> Source:
@@ -78,9 +78,9 @@ class RooflineTimes:
         if padded is None:
             return None
         key = (role, unit, padded, cores)
-        if key not in self._known:  # a search asks for the same pass again and again
-            self._known[key] = self.estimate(role, unit, padded, cores).seconds
-        return self._known[key]
+        if key not in self.known:  # a search asks for the same pass again and again
+            self.known[key] = self.estimate(role, unit, padded, cores).seconds
+        return self.known[key]
 
     def estimate(self, role: Role, unit: str, width: int, cores: int) -> RooflineEstimate:
         """The pass and the wall that it hits."""

@@ -1,0 +1,68 @@
+"""Figures of a SoC by the keys that people write: cpu.bandwidth, gpu.peak.int8, or launch for that of every unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+import msgspec
+
+from paceline.costmodel.roofline import multiplied_as
+from paceline.errors import UsageError
+from paceline.targets import Dtype, Figure, ProcessingUnit, Soc
+
+_DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+_QUANTITIES = ("bandwidth", "launch", "memory", *(f"peak.{dtype}" for dtype in _DTYPES))
+Key = tuple[str, str]
+"""A unit's name and one of its figures."""
+
+
+def figures_named(soc: Soc, text: str) -> tuple[Key, ...]:
+    """The figures that ``[unit.]quantity`` means; without a unit, that of all units.
+
+    Raises:
+        UsageError: no such unit or figure; lists those that there are.
+    """
+    names = [unit.name for unit in soc.units]
+    first, dot, rest = text.partition(".")
+    if dot and first not in ("peak", *names):
+        raise UsageError(f"{text!r}: {soc.name} has no unit {first!r}; it has {', '.join(names)}")
+    chosen, quantity = ([first], rest) if first in names else (names, text)
+    if quantity not in _QUANTITIES:
+        raise UsageError(f"{text!r} is no figure of a SoC; expected one of {', '.join(_QUANTITIES)}, or UNIT.FIGURE")
+    return tuple((name, quantity) for name in chosen)
+
+
+def with_figures(soc: Soc, values: Mapping[str, float]) -> Soc:
+    """The SoC with other figures, by key; a value may be an array [points].
+
+    Raises:
+        UsageError: no such unit or figure.
+    """
+    given = {key: value for text, value in values.items() for key in figures_named(soc, text)}
+    units = (
+        _changed(unit, {q: value for (name, q), value in given.items() if name == unit.name}) for unit in soc.units
+    )
+    return msgspec.structs.replace(soc, units=tuple(units))
+
+
+def _changed(unit: ProcessingUnit, values: Mapping[str, float]) -> ProcessingUnit:
+    figures = {quantity: Figure(value=value, source="given") for quantity, value in values.items()}
+    peak = {dtype: figures.pop(f"peak.{dtype}", unit.peak.get(dtype)) for dtype in _DTYPES}
+    kept = {dtype: figure for dtype, figure in peak.items() if figure is not None}
+    return msgspec.structs.replace(unit, peak=kept, **figures)
+
+
+def unsure_figures(soc: Soc, precisions: Iterable[Dtype]) -> tuple[str, ...]:
+    """Keys of the figures that a roofline at ``precisions`` uses and that nobody measured or published."""
+    wanted = list(precisions)
+    found = {"memory": soc.memory} if soc.shared_memory else {}
+    for unit in soc.units:
+        peaks = dict.fromkeys(multiplied_as(precision, unit) for precision in wanted)
+        found |= {f"{unit.name}.bandwidth": unit.bandwidth, f"{unit.name}.launch": unit.launch}
+        found |= {f"{unit.name}.peak.{dtype}": unit.peak[dtype] for dtype in peaks}
+    return tuple(key for key, figure in found.items() if _unsure(figure))
+
+
+def _unsure(figure: Figure) -> bool:
+    return "estimated" in figure.source or "not measured" in figure.source

@@ -1,0 +1,199 @@
+"""What-if: a bundle of no files, and the search over it that a real one gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import msgspec
+
+from paceline.costmodel import AcceptanceFile, ModelSpec, Role, weights_bytes
+from paceline.costmodel.work import kernels_take
+from paceline.errors import PairError, UsageError
+from paceline.files import FileEntry
+from paceline.partition.bundle import CONTEXT, WIDTHS, Bundle, BundledModel, Failure, TokenIds
+from paceline.partition.candidates import Belief, Search
+from paceline.partition.feasible import why_not_precision
+from paceline.partition.plan import NGRAM
+from paceline.partition.search import MAX_DRAFT_LENGTH, beliefs_of
+from paceline.partition.times import RooflineTimes
+from paceline.targets import Dtype, Soc
+from paceline.targets.instruction_sets import instruction_set
+
+_PADDING = 0.01  # by which sizes of one vocabulary differ: embeddings are padded to round numbers
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Precisions of target and drafter."""
+
+    target: Dtype
+    drafter: Dtype
+
+    def of(self, role: Role) -> Dtype:
+        return self.target if role == "target" else self.drafter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked about: a SoC, models as shapes, precisions, and what is believed of drafts.
+
+    Attributes:
+        cpu_cores: counts to choose from; empty means all cores of the CPU at once.
+        context: tokens that caches hold; None means as many as ``compile`` gives them.
+        alpha: share of drafts that are kept. It replaces ``acceptance``; without either a default is assumed.
+        memory_bytes: budget instead of the SoC's memory.
+    """
+
+    soc: Soc
+    target: ModelSpec
+    drafter: ModelSpec | None = None
+    precisions: tuple[Pair, ...]
+    cpu_cores: tuple[int, ...] = ()
+    context: int | None = None
+    alpha: float | None = None
+    acceptance: AcceptanceFile | None = None
+    max_draft_length: int = MAX_DRAFT_LENGTH
+    memory_bytes: int | None = None
+
+    @property
+    def models(self) -> tuple[tuple[Role, ModelSpec], ...]:
+        drafter: tuple[tuple[Role, ModelSpec], ...] = (("drafter", self.drafter),) if self.drafter else ()
+        return (("target", self.target), *drafter)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that caches hold."""
+        return self.context or min(CONTEXT, *(spec.context for _, spec in self.models))
+
+    def beliefs(self, pair: Pair) -> dict[str, Belief]:
+        """What to assume of each drafter at these precisions.
+
+        Raises:
+            UsageError: alpha is not between 0 and 1, or the histograms are of a drafter at another precision.
+        """
+        if self.acceptance is None:
+            return beliefs_of((), (), self.alpha)
+        model, ngram = self.acceptance.of(pair.drafter), self.acceptance.of(NGRAM)
+        if self.drafter and self.alpha is None and not model:
+            known = sorted({histogram.drafter for histogram in self.acceptance.histograms})
+            raise UsageError(
+                f"the acceptance holds no drafts of a drafter in {pair.drafter}, it has {', '.join(known) or 'none'}; "
+                "choose another --precision, or give --alpha"
+            )
+        return beliefs_of(model, ngram, self.alpha)
+
+    def searches(self) -> tuple[Search, ...]:
+        """For each pair of precisions, everything that could be run."""
+        return tuple(map(self.search, self.precisions))
+
+    def search(self, pair: Pair) -> Search:
+        """Everything that could be run at these precisions."""
+        bundle = synthetic_bundle(self.soc, self.models, pair, self.tokens)
+        return Search(
+            bundle=bundle,
+            times=RooflineTimes(bundle, self.cpu_cores),
+            beliefs=self.beliefs(pair),
+            unavailable={},
+            max_draft_length=self.max_draft_length,
+            memory_bytes=self.memory_bytes,
+        )
+
+
+def check(question: Question) -> None:
+    """Refuse what cannot mean anything.
+
+    Raises:
+        UsageError: cores, context or lengths that there are none of, or a precision that no unit can run.
+        PairError: drafts would mean other texts to the target.
+    """
+    if question.max_draft_length < 0:
+        raise UsageError(f"the longest draft is {question.max_draft_length}; it is a number of tokens, 0 or more")
+    cpu = next(unit for unit in question.soc.units if unit.kind == "cpu")
+    if bad := [count for count in question.cpu_cores if not 1 <= count <= cpu.cores]:
+        raise UsageError(f"{bad[0]} cores: the cpu of {question.soc.name} has 1 to {cpu.cores}")
+    for _, spec in question.models:
+        check_context(question.tokens, spec)
+    for pair in question.precisions:
+        for role, _ in question.models:
+            _check_precision(question.soc, pair.of(role))
+    if question.drafter is not None:
+        _check_vocabularies(question.drafter, question.target)
+
+
+def check_context(tokens: int, spec: ModelSpec) -> None:
+    """Refuse a context that ``compile`` would refuse.
+
+    Raises:
+        UsageError: not within what the model was trained for.
+    """
+    if not 1 <= tokens <= spec.context:
+        raise UsageError(f"context {tokens} is not within the {spec.context} tokens that {spec.name} was trained for")
+
+
+def precision_named(text: str) -> Dtype:
+    """A precision by name.
+
+    Raises:
+        UsageError: there is none of that name; lists the known ones.
+    """
+    found = next((dtype for dtype in get_args(Dtype) if dtype == text), None)
+    if found is None:
+        raise UsageError(f"unknown precision {text!r}; known: {', '.join(get_args(Dtype))}")
+    return found  # type: ignore[no-any-return]
+
+
+def _check_precision(soc: Soc, precision: Dtype) -> None:
+    reasons = [why_not_precision(precision, unit) for unit in soc.units]
+    if all(reasons):
+        raise UsageError(f"no unit of {soc.name} runs {precision}: {'; '.join(filter(None, reasons))}")
+
+
+def _check_vocabularies(drafter: ModelSpec, target: ModelSpec) -> None:
+    one, other = drafter.vocabulary, target.vocabulary
+    if abs(one - other) > _PADDING * max(one, other):
+        raise PairError(
+            f"drafter {drafter.name} knows {one} tokens and target {target.name} {other}: a drafted id would mean "
+            "another text; choose a drafter of the same model family"
+        )
+
+
+def synthetic_bundle(soc: Soc, models: Sequence[tuple[Role, ModelSpec]], pair: Pair, context: int) -> Bundle:
+    """What ``compile`` would make, but for the files: sizes of weights stand without bytes."""
+    widths = tuple(width for width in WIDTHS if width <= context)
+    bundled = tuple(_bundled(soc, role, spec, pair.of(role)) for role, spec in models)
+    files = {
+        name: FileEntry(bytes=weights_bytes(model.spec, pair.of(model.role)), sha256="")
+        for model in bundled
+        for name in model.weights.values()
+    }
+    failures = (
+        Failure(role=role, precision=pair.of(role), unit=unit.name, reason=reason)
+        for role, _ in models
+        for unit in soc.units
+        if (reason := why_not_precision(pair.of(role), unit))
+    )
+    return Bundle(
+        name=models[0][1].name,
+        soc=soc,
+        context=context,
+        widths=widths,
+        models=bundled,
+        tokens=TokenIds(),
+        versions={},
+        failures=tuple(failures),
+        files=files,
+    )
+
+
+def _bundled(soc: Soc, role: Role, spec: ModelSpec, precision: Dtype) -> BundledModel:
+    units = [unit for unit in soc.units if why_not_precision(precision, unit) is None]
+    found = {unit.name: instruction_set(unit) for unit in units if kernels_take(spec)}
+    return BundledModel(
+        role=role,
+        spec=spec,
+        precision=precision,
+        programs={unit.name: f"{role}.{unit.name}.vmfb" for unit in units},
+        weights={unit.name: f"{role}.irpa" for unit in units},
+        kernels={name: kernels.name for name, kernels in found.items() if kernels is not None},
+    )

@@ -1,0 +1,160 @@
+"""``paceline whatif``: what models would do on a SoC, without compiling and without weights."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paceline import console
+from paceline.errors import UsageError
+
+if TYPE_CHECKING:
+    from paceline.costmodel import AcceptanceFile
+    from paceline.partition.synthetic import Pair
+    from paceline.targets import Soc
+
+EPILOG = """\
+Examples:
+  $ paceline whatif --soc imx95 --target llama-3.2-3b --drafter llama-3.2-1b --alpha 0.9
+  $ paceline whatif --soc rpi5 --target qwen2.5-3b --drafter qwen2.5-0.5b --precision int4 --cores 1..4
+  $ paceline whatif --soc rk3588 --target qwen3-4b --override cpu.bandwidth=12e9 --override gpu.launch=20e-6
+  $ paceline whatif --soc imx95 --target llama-3.2-3b --drafter llama-3.2-1b \\
+      --sweep alpha=0.1:0.95:0.05 --sweep bandwidth=5e9:30e9:1e9 --csv sweep.csv
+"""
+_MODEL = "A known model, a hub id of one, a model package, a config.json or a .gguf file."
+_RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
+
+
+def page(
+    soc: Annotated[str, typer.Option(metavar="NAME", help="A SoC ('paceline targets' lists them), or a TOML file.")],
+    target: Annotated[str, typer.Option(metavar="MODEL", help=_MODEL)],
+    drafter: Annotated[str, typer.Option(metavar="MODEL", help="Another one; without it nothing drafts.")] = "",
+    alpha: Annotated[
+        float | None, typer.Option(help="Share of drafts that the target keeps; 0.58 where nothing says otherwise.")
+    ] = None,
+    acceptance: Annotated[Path | None, typer.Option(help="An acceptance.json that was measured.")] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="P", help="int8, or target=int8,drafter=int4; may be repeated. int8 and int4 unless said."
+        ),
+    ] = None,
+    cores: Annotated[str, typer.Option(metavar="N", help="Cores of the CPU to try: 1..6, or 1,2,4; all at once.")] = "",
+    context: Annotated[int | None, typer.Option(metavar="N", help="Tokens that the caches hold; 512.")] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Another figure, as cpu.bandwidth=12e9; may be repeated."),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(min=0, max=1 << 20, metavar="GIB", help="Memory to stay within (default: the SoC's)."),
+    ] = None,
+    max_draft_length: Annotated[int, typer.Option(min=0, max=64, help="Longest draft to consider.")] = 8,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=RANGE", help="alpha, context or a figure, as alpha=0.1:0.9:0.1 or =1,2; may be repeated."
+        ),
+    ] = None,
+    all_lengths: Annotated[bool, typer.Option("--all", help="List every draft length of every configuration.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write every row, or every point.")] = None,
+) -> None:
+    """Predict every mapping, core count, precision and draft length of two models on a SoC, best first.
+
+    Nothing is compiled and no weights are needed. Times come from a roofline over the SoC file. With --sweep, print
+    what is best at every point instead.
+    """
+    from paceline.commands import whatif_report as report
+    from paceline.models import model_named
+    from paceline.partition.axis import read_axis
+    from paceline.partition.break_even import break_even
+    from paceline.partition.sweep import sweep as swept
+    from paceline.partition.synthetic import Question
+    from paceline.partition.whatif import what_if
+
+    target_spec, drafter_spec = model_named(target), model_named(drafter) if drafter else None
+    question = Question(
+        soc=_soc(soc, override or []),
+        target=target_spec,
+        drafter=drafter_spec,
+        precisions=_pairs(precision or ["int8", "target=int8,drafter=int4", "int4"], drafts=drafter_spec is not None),
+        cpu_cores=_cores(cores),
+        context=context,
+        alpha=alpha,
+        acceptance=_read(acceptance),
+        max_draft_length=max_draft_length,
+        memory_bytes=None if memory is None else int(memory * (1 << 30)),
+    )
+    if sweep:
+        found = swept(question, [read_axis(text) for text in sweep])
+        report.write_points(csv, found)
+        report.points_json(question, found) if as_json else report.show_points(question, found)
+        return
+    answer = what_if(question)
+    inverse = break_even(question, answer.rows)
+    report.write_rows(csv, answer)
+    if as_json:
+        console.print_json({"what_if": answer, "break_even": inverse})
+    else:
+        report.show(question, answer, inverse, all_lengths=all_lengths)
+
+
+def _soc(name: str, overrides: list[str]) -> Soc:
+    from paceline.partition.figures import with_figures
+    from paceline.targets import load_soc
+    from paceline.targets.host import HOST
+
+    gpu = ""
+    if name == HOST:
+        from paceline.runtime.vulkan_driver import select_driver
+
+        driver = select_driver()
+        gpu = driver.name if driver else ""
+    return with_figures(load_soc(name, gpu=gpu), dict(map(_override, overrides)))
+
+
+def _override(text: str) -> tuple[str, float]:
+    key, equals, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not (key and equals and 0 < number < float("inf")):
+        raise UsageError(f"--override {text!r} is no KEY=VALUE with a positive number in SI units: cpu.bandwidth=12e9")
+    return key, number
+
+
+def _pairs(texts: list[str], *, drafts: bool) -> tuple[Pair, ...]:
+    from paceline.partition.synthetic import Pair, precision_named
+
+    pairs = []
+    for text in texts:
+        named = dict(part.partition("=")[::2] for part in text.split(",")) if "=" in text else {"target": text}
+        if set(named) - {"target", "drafter"} or "target" not in named or ("=" in text and drafts and len(named) < 2):
+            raise UsageError(f"--precision {text!r} is neither a precision nor target=PRECISION,drafter=PRECISION")
+        target = precision_named(named["target"])
+        pairs.append(Pair(target=target, drafter=precision_named(named.get("drafter", target)) if drafts else target))
+    return tuple(dict.fromkeys(pairs))
+
+
+def _cores(text: str) -> tuple[int, ...]:
+    counts = set[int]()
+    for part in text.split(",") if text else ():
+        found = _RANGE.fullmatch(part.strip())
+        if found is None or int(found[2] or found[1]) < int(found[1]) or int(found[2] or 0) > _MOST_CORES:
+            raise UsageError(f"--cores {text!r} is neither a list nor a range of core counts; write 1..6 or 1,2,4")
+        counts.update(range(int(found[1]), int(found[2] or found[1]) + 1))
+    return tuple(sorted(counts))
+
+
+_MOST_CORES = 4096
+
+
+def _read(path: Path | None) -> AcceptanceFile | None:
+    from paceline.costmodel import read_acceptance
+
+    return None if path is None else read_acceptance(path)
