@@ -18,7 +18,10 @@ from paceline import __version__
 from paceline.console import discard_stdout
 from paceline.errors import PacelineError
 
-COMMANDS = ("doctor", "targets", "import", "compile", "profile", "acceptance", "plan", "validate", "run", "bench")
+COMMANDS = (
+    *("doctor", "targets", "whatif", "import", "compile", "profile", "acceptance"),
+    *("plan", "validate", "run", "bench"),
+)
 INTERRUPTED = 130
 _COMPILE_EXTRA = ("gguf", "huggingface_hub", "iree", "onnx", "safetensors", "torch")
 _PYTHON_WORDS = ("import", "compile")
