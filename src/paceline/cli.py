@@ -23,7 +23,11 @@ COMMANDS = (
     *("plan", "validate", "run", "bench"),
 )
 INTERRUPTED = 130
-_COMPILE_EXTRA = ("gguf", "huggingface_hub", "iree", "onnx", "safetensors", "torch")
+# modules that a board does without, and the extra that brings each
+_EXTRAS = {
+    **dict.fromkeys(("gguf", "huggingface_hub", "iree", "onnx", "safetensors", "torch"), "compile"),
+    "matplotlib": "plot",
+}
 _PYTHON_WORDS = ("import", "compile")
 
 app = typer.Typer(
@@ -64,11 +68,11 @@ def guarded(page: Callable[..., None]) -> Callable[..., None]:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
         except ModuleNotFoundError as error:
-            if (missing := (error.name or "").split(".")[0]) not in _COMPILE_EXTRA:
+            missing = (error.name or "").split(".")[0]
+            if (extra := _EXTRAS.get(missing)) is None:
                 raise
-            print(
-                f"error: this needs {missing}, which is not installed: pip install 'paceline[compile]'", file=sys.stderr
-            )
+            remedy = f"pip install 'paceline[{extra}]'"
+            print(f"error: this needs {missing}, which is not installed: {remedy}", file=sys.stderr)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

@@ -92,6 +92,11 @@ def raising(error: BaseException) -> Callable[[], None]:
         (UnknownSoc("x", ["a", "b"]), 2, "error: unknown SoC 'x'; known: a, b"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
         (ModuleNotFoundError("no torch", name="torch"), 1, "pip install 'paceline[compile]'"),
+        (
+            ModuleNotFoundError("none", name="matplotlib"),
+            1,
+            "needs matplotlib, which is not installed: pip install 'pacel",
+        ),
     ],
 )
 def test_errors_become_sentences_and_exit_codes(
