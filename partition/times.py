@@ -9,7 +9,7 @@ from typing import Literal, Protocol, cast
 from paceline.costmodel import Drafting, ModelSpec, Profile, Role, RooflineEstimate, Work, forward, roofline
 from paceline.errors import ProfileError
 from paceline.partition.bundle import Bundle, BundledModel
-from paceline.targets import Dtype
+from paceline.targets import Dtype, ProcessingUnit
 
 Source = Literal["profile", "roofline"]
 
@@ -84,13 +84,21 @@ class RooflineTimes:
 
     def estimate(self, role: Role, unit: str, width: int, cores: int) -> RooflineEstimate:
         """The pass and the wall that it hits."""
+        model, processor = self._placed(role, unit)
+        return roofline(self.work(role, unit, width), processor, cast(Dtype, model.precision), cores=cores)
+
+    def work(self, role: Role, unit: str, width: int) -> Work:
+        """What the pass computes and moves."""
+        model, _ = self._placed(role, unit)
+        precision, capacity, kernels = cast(Dtype, model.precision), self.bundle.context, unit in model.kernels
+        context = middle(capacity, width) + width if kernels else capacity
+        return _work(model.spec, width, context, precision, kernels)
+
+    def _placed(self, role: Role, unit: str) -> tuple[BundledModel, ProcessingUnit]:
         model, processor = model_of(self.bundle, role), self.bundle.soc.unit(unit)
         if model is None or processor is None:
             raise ProfileError(f"{self.bundle.name} has no {role} or its SoC no unit {unit!r}")
-        precision, capacity, kernels = cast(Dtype, model.precision), self.bundle.context, unit in model.kernels
-        context = middle(capacity, width) + width if kernels else capacity
-        work = _work(model.spec, width, context, precision, kernels)
-        return roofline(work, processor, precision, cores=cores)
+        return model, processor
 
     def cores(self, unit: str) -> tuple[int, ...]:
         processor = self.bundle.soc.unit(unit)
