@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 import msgspec
@@ -14,14 +14,15 @@ from paceline.targets import Dtype, Figure, ProcessingUnit, Soc
 _DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 _QUANTITIES = ("bandwidth", "launch", "memory", *(f"peak.{dtype}" for dtype in _DTYPES))
 Key = tuple[str, str]
-"""A unit's name and one of its figures."""
+"""A unit's name, or _WHOLE, and one of its figures."""
+_WHOLE = ""  # the SoC itself, which has memory
 
 
-def figures_named(soc: Soc, text: str) -> tuple[Key, ...]:
-    """The figures that ``[unit.]quantity`` means; without a unit, that of all units.
+def figures_named(soc: Soc, text: str, *, also: Sequence[str] = ()) -> tuple[Key, ...]:
+    """The figures that ``[unit.]quantity`` means; without a unit, that of all units, and of the SoC.
 
     Raises:
-        UsageError: no such unit or figure; lists those that there are.
+        UsageError: no such unit or figure; lists those that there are, and what else there might have stood (``also``).
     """
     names = [unit.name for unit in soc.units]
     first, dot, rest = text.partition(".")
@@ -29,8 +30,12 @@ def figures_named(soc: Soc, text: str) -> tuple[Key, ...]:
         raise UsageError(f"{text!r}: {soc.name} has no unit {first!r}; it has {', '.join(names)}")
     chosen, quantity = ([first], rest) if first in names else (names, text)
     if quantity not in _QUANTITIES:
-        raise UsageError(f"{text!r} is no figure of a SoC; expected one of {', '.join(_QUANTITIES)}, or UNIT.FIGURE")
-    return tuple((name, quantity) for name in chosen)
+        expected = ", ".join((*also, *_QUANTITIES))
+        raise UsageError(
+            f"{text!r} is no figure of a SoC; expected one of {expected}, or UNIT.FIGURE such as cpu.launch"
+        )
+    whole = ((_WHOLE, quantity),) if text == "memory" else ()
+    return (*whole, *((name, quantity) for name in chosen))
 
 
 def with_figures(soc: Soc, values: Mapping[str, float]) -> Soc:
@@ -43,7 +48,8 @@ def with_figures(soc: Soc, values: Mapping[str, float]) -> Soc:
     units = (
         _changed(unit, {q: value for (name, q), value in given.items() if name == unit.name}) for unit in soc.units
     )
-    return msgspec.structs.replace(soc, units=tuple(units))
+    memory = Figure(value=given[_WHOLE, "memory"], source="given") if (_WHOLE, "memory") in given else soc.memory
+    return msgspec.structs.replace(soc, units=tuple(units), memory=memory)
 
 
 def _changed(unit: ProcessingUnit, values: Mapping[str, float]) -> ProcessingUnit:

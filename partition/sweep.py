@@ -166,7 +166,7 @@ def _check_axis(question: Question, axis: Axis) -> set[object]:
     elif axis.key == CONTEXT:
         _check_contexts(question, axis)
     else:
-        figures = figures_named(question.soc, axis.key)
+        figures = figures_named(question.soc, axis.key, also=(ALPHA, CONTEXT))
         if "memory" in dict(figures).values():
             raise UsageError("memory cannot be swept; give --memory or --override")
         if min(axis.values) <= 0:

@@ -64,7 +64,8 @@ class Question:
     @property
     def tokens(self) -> int:
         """Tokens that caches hold."""
-        return self.context or min(CONTEXT, *(spec.context for _, spec in self.models))
+        most = min(CONTEXT, *(spec.context for _, spec in self.models))
+        return most if self.context is None else self.context
 
     def beliefs(self, pair: Pair) -> dict[str, Belief]:
         """What to assume of each drafter at these precisions.
@@ -92,7 +93,7 @@ class Question:
         bundle = synthetic_bundle(self.soc, self.models, pair, self.tokens)
         return Search(
             bundle=bundle,
-            times=RooflineTimes(bundle, self.cpu_cores),
+            times=RooflineTimes(bundle, tuple(sorted(self.cpu_cores))),
             beliefs=self.beliefs(pair),
             unavailable={},
             max_draft_length=self.max_draft_length,

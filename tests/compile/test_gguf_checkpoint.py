@@ -12,7 +12,7 @@ import pytest
 
 from paceline.compile import open_weights, read_package
 from paceline.compile.families import family_of_gguf
-from paceline.compile.gguf_checkpoint import open_gguf_checkpoint
+from paceline.compile.gguf_checkpoint import open_gguf_checkpoint, read_gguf_spec
 from paceline.compile.gguf_file import open_gguf
 from paceline.compile.gguf_weights import GgufWeights
 from paceline.compile.int4 import dequantise
@@ -47,8 +47,10 @@ def test_spec_equals_hugging_face(
     tiny_gguf: Callable[..., Path], tiny_package: Callable[..., Path], family: str
 ) -> None:
     expected = read_package(tiny_package(family)).spec
-    found = open_gguf_checkpoint(tiny_gguf(family)).spec
+    path = tiny_gguf(family)
+    found = open_gguf_checkpoint(path).spec
     assert msgspec.structs.replace(found, name="") == msgspec.structs.replace(expected, name="")
+    assert read_gguf_spec(path) == found
 
 
 def test_gemma_keeps_its_layers_and_both_ropes(
