@@ -112,9 +112,13 @@ def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, kern
     """One pass of ``width`` tokens: embedding, layers, last norm and head.
 
     ``context`` is how many positions attention reads: all that there is room for in a traced program, which masks
-    what is not there, and in one of ``kernels`` what is there, the new tokens included.
+    what is not there, and in one of ``kernels`` what is there, the new tokens included; of that, layers with a window
+    read what is in it.
     """
     rows = elementwise(width * spec.hidden, operations=4)
     head = linear(width, spec.vocabulary, spec.hidden, head_stored_as(spec, precision))
-    work = rows * 2 + layer(spec, width, context, precision) * spec.layers + head
+    sliding = len(spec.sliding_layers) if kernels else 0
+    seen = min(context, spec.sliding_window + width - 1) if sliding else context
+    whole, window = (layer(spec, width, positions, precision) for positions in (context, seen))
+    work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head
     return replace(work, dispatches=kernel_calls(spec, precision)) if kernels else work

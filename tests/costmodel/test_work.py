@@ -96,6 +96,19 @@ def test_kernels_are_a_handful_of_launches_and_the_same_work(precision: Dtype, c
     assert (called.operations, called.bytes) == (traced.operations, traced.bytes)
 
 
+def test_kernels_read_the_window_of_layers_that_have_one() -> None:
+    windowed = msgspec.structs.replace(TINY, sliding_window=100, sliding_layers=(0,))
+
+    def work(spec: ModelSpec, context: int, *, kernels: bool) -> Work:
+        return forward(spec, width=3, context=context, precision="f32", kernels=kernels)
+
+    for kernels in (True, False):
+        assert work(windowed, 100, kernels=kernels) == work(TINY, 100, kernels=kernels)
+    assert work(windowed, 1000, kernels=False) == work(TINY, 1000, kernels=False)
+    read = attention(TINY, 3, 1000).bytes - attention(TINY, 3, 102).bytes
+    assert work(TINY, 1000, kernels=True).bytes - work(windowed, 1000, kernels=True).bytes == read
+
+
 def test_int8_reads_about_a_quarter() -> None:
     f32, int8 = (forward(LLAMA_3_2_3B, width=1, context=128, precision=p) for p in ("f32", "int8"))
     assert f32.operations == int8.operations
