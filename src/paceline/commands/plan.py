@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.plotting import Chart, Plot, check_options, plot_plan
 
 if TYPE_CHECKING:
     from paceline.costmodel import AcceptanceFile, Profile
@@ -44,6 +45,8 @@ def page(
         bool, typer.Option("--roofline", help="Predict from the SoC file: the board is not at hand.")
     ] = False,
     all_lengths: Annotated[bool, typer.Option("--all", help="List every draft length of every mapping.")] = False,
+    plot: Plot = None,
+    chart: Chart = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Choose mapping, cores and draft length of a bundle, and say why every alternative lost.
@@ -54,15 +57,20 @@ def page(
     from paceline.files import write_json
     from paceline.partition import choose, read_bundle
     from paceline.partition.plan import PLAN
+    from paceline.partition.search import beliefs_of
+    from paceline.partition.times import MeasuredTimes, RooflineTimes
 
+    check_options(plot, chart)
     compiled = read_bundle(bundle)
     profile, unavailable = (None, {}) if roofline else _measured(bundle, compiled)
     kept = _kept(bundle, acceptance, compiled, needed=alpha is None)
+    model = kept.of(compiled.drafter.precision) if kept and compiled.drafter else ()
+    ngram = kept.of("ngram") if kept else ()
     plan = choose(
         compiled,
         profile=profile,
-        acceptance=kept.of(compiled.drafter.precision) if kept and compiled.drafter else (),
-        ngram=kept.of("ngram") if kept else (),
+        acceptance=model,
+        ngram=ngram,
         alpha=alpha,
         unavailable=unavailable,
         max_draft_length=max_draft_length,
@@ -70,6 +78,10 @@ def page(
         memory_bytes=None if memory is None else int(memory * (1 << 30)),
     )
     write_json(bundle / PLAN, plan)
+    if plot is not None:
+        times = MeasuredTimes(compiled, profile) if profile else RooflineTimes(compiled)
+        belief = beliefs_of(model, ngram, alpha)["model"]
+        plot_plan(plot, chart, plan, bundle=compiled, times=times, belief=belief)
     if as_json:
         console.print_json(plan)
     else:

@@ -9,6 +9,7 @@ import typer
 
 from paceline import console
 from paceline.commands.generating import BundleFolder
+from paceline.commands.plotting import Plot, check_options, plot_validation
 from paceline.errors import PacelineError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def page(
     ] = None,
     margin: Annotated[float, typer.Option(min=0, help="As for 'paceline plan'.")] = 0.05,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file too.")] = None,
+    plot: Plot = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run every mapping and draft length that can run here, and compare seconds a token with the prediction.
@@ -49,6 +51,7 @@ def page(
     from paceline.runtime.prompts import BUILT_IN, read_prompts
     from paceline.runtime.validate import validate
 
+    check_options(plot, None)
     with console.progress(enabled=not as_json) as report:
         found = validate(
             bundle,
@@ -63,6 +66,8 @@ def page(
         )
     if output is not None:
         write_json(output, found)
+    if plot is not None:
+        plot_validation(plot, found)
     if as_json:
         console.print_json(found)
     else:

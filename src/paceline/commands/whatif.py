@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.plotting import Chart, Plot, check_options, plot_sweep, plot_what_if
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def page(
     all_lengths: Annotated[bool, typer.Option("--all", help="List every draft length of every configuration.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write every row, or every point.")] = None,
+    plot: Plot = None,
+    chart: Chart = None,
 ) -> None:
     """Predict every mapping, core count, precision and draft length of two models on a SoC, best first.
 
@@ -76,6 +79,7 @@ def page(
     from paceline.partition.synthetic import Question
     from paceline.partition.whatif import what_if
 
+    check_options(plot, chart, swept=bool(sweep))
     target_spec, drafter_spec = model_named(target), model_named(drafter) if drafter else None
     question = Question(
         soc=_soc(soc, override or []),
@@ -92,11 +96,15 @@ def page(
     if sweep:
         found = swept(question, [read_axis(text) for text in sweep])
         report.write_points(csv, found)
+        if plot is not None:
+            plot_sweep(plot, question, found)
         report.points_json(question, found) if as_json else report.show_points(question, found)
         return
     answer = what_if(question)
     inverse = break_even(question, answer.rows)
     report.write_rows(csv, answer)
+    if plot is not None:
+        plot_what_if(plot, chart, question, answer)
     if as_json:
         console.print_json({"what_if": answer, "break_even": inverse})
     else:

@@ -144,7 +144,7 @@ def _draw_choice(axes: Axes, chosen: Choice) -> Line2D:
         markersize=20,
         markerfacecolor="#F0E442",
         markeredgecolor=style.INK,
-        zorder=4,
+        zorder=2.8,  # over the curves, under the points
     )
     return star
 

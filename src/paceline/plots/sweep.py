@@ -66,7 +66,7 @@ def _unevenness(steps: Floats) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Speed-up and best draft length [values of axis 1(, values of axis 2)]; NaN where nothing can run."""
+    """Speed-up and best draft length [values of axis 1(, values of axis 2)]; NaN where nothing can run or is known."""
 
     label: str
     speedups: Floats

@@ -95,7 +95,7 @@ def plain_bars(costs: Round) -> list[Bar]:
 def timeline_chart(
     costs: Round, *, target: str, drafter: str | None = None, title: str = "a round", subtitle: str = ""
 ) -> Figure:
-    """Draw the round: a lane for each unit, one for the host, and plain decoding of as many tokens below.
+    """Draw the round: a lane for each unit, one for the host if it takes time, plain decoding of as many tokens below.
 
     Args:
         target, drafter: units as they are to be shown; None where the host drafts (prompt lookup) or nothing does.
@@ -107,7 +107,7 @@ def timeline_chart(
     axes = figure.add_subplot()
     style.dress(axes, x=f"time since the round began ({unit})")
     bars = bars_of(costs, target=target, drafter=drafter) + (plain_bars(costs) if costs.draft_length else [])
-    lanes = list(dict.fromkeys([target, *([drafter] if drafter else []), HOST, *(bar.lane for bar in bars)]))
+    lanes = list(dict.fromkeys([target, drafter or target, *(bar.lane for bar in bars)]))
     end = max(bar.start + bar.seconds for bar in bars)
     patches = [_draw(axes, bar, lanes.index(bar.lane), scale, edge=bar.seconds > _THIN * end) for bar in bars]
     line = axes.axvline(costs.seconds * scale, color=style.INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1.5)
