@@ -80,7 +80,10 @@ def plot_plan(path: Path, chart: ChartName | None, plan: Plan, *, bundle: Bundle
 
 
 def plot_what_if(path: Path, chart: ChartName | None, question: Question, answer: WhatIf) -> None:
-    """Draw a what-if; charts of one pair of precisions show the best row's, and of those the best that drafts."""
+    """Draw the rows at the best row's target precision: another one writes another text.
+
+    Charts of a single pair of precisions show that of the best of these rows that drafts.
+    """
     from paceline.plots.subject import Row, Subject
 
     rows = [
@@ -92,11 +95,12 @@ def plot_what_if(path: Path, chart: ChartName | None, question: Question, answer
             estimate=row.estimate,
         )
         for row in answer.rows
+        if row.precision["target"] == answer.rows[0].precision["target"]
     ]
     search = question.search(_pair(question, rows))
     belief = search.beliefs["model"]
     subject = Subject(
-        name=f"{_models(question)} on {answer.soc}",
+        name=f"{_models(question, rows[0].precision['target'])} on {answer.soc}",
         rows=rows,
         chosen=rows[0],
         said="best",
@@ -109,10 +113,9 @@ def plot_what_if(path: Path, chart: ChartName | None, question: Question, answer
 
 
 def _pair(question: Question, rows: Sequence[Row]) -> Pair:
-    """The precisions of the best row that drafts at the target precision of the best row."""
+    """The precisions of the best row that drafts, all rows having the target's in common."""
     target = rows[0].precision["target"]
-    drafting = (row for row in rows if row.drafts_with_a_model and row.precision["target"] == target)
-    drafter = next(drafting, rows[0]).precision.get("drafter")
+    drafter = next((row for row in rows if row.drafts_with_a_model), rows[0]).precision.get("drafter")
     fitting = [pair for pair in question.precisions if pair.target == target]
     return next((pair for pair in fitting if pair.drafter == drafter), fitting[0])
 
@@ -124,8 +127,9 @@ def _save(path: Path, chart: ChartName | None, subject: Subject) -> None:
     save_plot(CHARTS[chart or "speedup"](subject), path)
 
 
-def _models(question: Question) -> str:
-    return f"{question.target.name} with {question.drafter.name}" if question.drafter else question.target.name
+def _models(question: Question, precision: str = "") -> str:
+    target = question.target.name + (f" ({precision})" if precision else "")
+    return f"{target} with {question.drafter.name}" if question.drafter else target
 
 
 def plot_sweep(path: Path, question: Question, found: Sweep) -> None:

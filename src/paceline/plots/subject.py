@@ -13,6 +13,7 @@ from paceline.costmodel import Role, Round
 from paceline.costmodel.roofline import multiplied_as
 from paceline.partition import Bundle, Estimate, Mapping
 from paceline.partition.plan import NGRAM
+from paceline.partition.search import MAX_DRAFT_LENGTH
 from paceline.partition.times import MeasuredTimes, RooflineTimes, Times
 from paceline.plots import style
 from paceline.plots.decision import Costs, Mark, decision_chart
@@ -64,7 +65,7 @@ class Subject:
 
     Attributes:
         name: of the models and the SoC.
-        rows: all configurations that can be, best first.
+        rows: all configurations that can be at one precision of the target, best first.
         chosen: one of them.
         said: how it was chosen: ``chosen`` or ``best``.
         bundle, times: of the precisions that decision map, roofline and timeline show.
@@ -87,7 +88,7 @@ class Subject:
 
     @property
     def plain(self) -> Row:
-        """The best plain decoding, at any precision."""
+        """The best plain decoding."""
         return next(row for row in self.rows if not row.draft_length)
 
     def over_plain(self, row: Row) -> float:
@@ -96,8 +97,9 @@ class Subject:
 
     @property
     def source(self) -> str:
-        """Where alpha and times come from."""
-        return f"alpha {self.alpha:.2f} ({self.alpha_source}); times: {self.times.source}"
+        """Where times come from, and alpha if anything drafts."""
+        alpha = f"alpha {self.alpha:.2f} ({self.alpha_source}); " if any(row.draft_length for row in self.rows) else ""
+        return f"{alpha}times: {self.times.source}"
 
 
 def draw_speedup(subject: Subject) -> Figure:
@@ -137,7 +139,8 @@ def draw_decision(subject: Subject) -> Figure:
     host = times.host_seconds("none", 0)
     plain = (times.seconds("target", unit, 1, cores) or 0.0) + host
     verify = [1.0]
-    for length in range(1, max((row.draft_length for row in subject.rows), default=0) + 1):
+    longest = max(row.draft_length for row in subject.rows) or MAX_DRAFT_LENGTH
+    for length in range(1, longest + 1):
         seconds = times.seconds("target", unit, length + 1, cores)
         if seconds is None:
             break
