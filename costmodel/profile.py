@@ -48,7 +48,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One forward pass: median seconds, and the spread as (75th - 25th percentile) in seconds.
+    """One forward pass: its seconds (interquartile mean), and the spread as (75th - 25th percentile) in seconds.
 
     ``position`` is how many tokens the caches held before it.
     """
@@ -88,7 +88,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def seconds(
         self, role: Role, unit: str, width: int, *, cores: int | None = None, position: float | None = None
     ) -> float | None:
-        """Median seconds of a pass of ``width`` tokens; None where no program that wide was measured there.
+        """Seconds of a pass of ``width`` tokens; None where no program that wide was measured there.
 
         A width between two measured ones costs the wider: programs exist for compiled widths only, so that is what
         runs. Attention reads what the caches hold, so a pass grows linearly with its ``position`` (default: the middle

@@ -1,9 +1,11 @@
 """Seconds of every forward pass of a bundle on this machine, with empty and with full caches.
 
-All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn is two calls, of
-which the second counts: in decoding, passes of one model follow each other too, and find its weights in the caches.
-Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, or a single call where one
-takes more than the share. Reported are the median and the distance between the quartiles.
+All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn is a call that does
+not count, because in decoding passes of one model follow each other too and find its weights in the caches, and a burst
+whose mean counts, because what is to be predicted is a sum of passes: now and then one takes longer, and the median of
+single calls would leave that out. Each pass may use an equal share of the time budget and gets at least ``MINIMUM``
+turns, or a single call where one takes more than the share. Reported are the interquartile mean over turns and the
+distance between the quartiles.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from paceline.runtime.program import Program, load_program
 from paceline.targets import ProcessingUnit
 
 MINIMUM = 3
+BURST_CALLS, BURST_SECONDS = 4, 0.05  # at least both: several slices of an operating system's time
 Open = Callable[..., Device]
 Clock = Callable[[], float]
 
@@ -49,21 +52,28 @@ class _Pass:
     width: int
     position: int
     seconds: list[float] = field(default_factory=list)
-    warming: list[float] = field(default_factory=list)
+    spent: list[float] = field(default_factory=list)
 
     def set_up(self, clock: Clock) -> None:
-        self.warming.append(self._call(clock))  # pays for what is done once, and is never counted
+        self._call(clock)  # pays for what is done once, and is never counted
 
     def is_due(self, share: float) -> bool:
         if not self.seconds:
             return True
         too_few = len(self.seconds) < MINIMUM and self.seconds[-1] <= share
-        return too_few or sum(self.seconds) + sum(self.warming) < share
+        return too_few or sum(self.spent) < share
 
     def take_turn(self, clock: Clock, share: float) -> None:
-        if self.warming[-1] <= share:
-            self.warming.append(self._call(clock))
-        self.seconds.append(self._call(clock))
+        first = self._call(clock)
+        burst = list(self._burst(clock)) if first <= share else [first]
+        self.seconds.append(sum(burst) / len(burst))
+        self.spent.append(first + sum(burst))
+
+    def _burst(self, clock: Clock) -> Iterator[float]:
+        spent, calls = 0.0, 0
+        while calls < BURST_CALLS or spent < BURST_SECONDS:
+            yield (seconds := self._call(clock))
+            spent, calls = spent + seconds, calls + 1
 
     def _call(self, clock: Clock) -> float:
         tokens = np.zeros(self.width, np.int32)
@@ -72,7 +82,7 @@ class _Pass:
         return clock() - start
 
     def measurement(self) -> Measurement:
-        low, median, high = np.percentile(self.seconds, (25, 50, 75))
+        low, high = np.percentile(self.seconds, (25, 75))
         return Measurement(
             role=self.loaded.role,
             precision=self.loaded.precision,
@@ -80,10 +90,16 @@ class _Pass:
             cores=self.loaded.cores,
             width=self.width,
             position=self.position,
-            seconds=float(median),
+            seconds=interquartile_mean(self.seconds),
             spread=float(high - low),
             repeats=len(self.seconds),
         )
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """Mean of what is left without the lowest and the highest quarter (rounded down) of ``values``."""
+    ordered, cut = sorted(values), len(values) // 4
+    return sum(ordered[cut : len(ordered) - cut]) / (len(ordered) - 2 * cut)
 
 
 class Passes:

@@ -8,12 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paceline.costmodel import ModelSpec, Role, Rope
 from paceline.errors import DeviceUnavailable, UsageError
 from paceline.partition import Bundle, BundledModel, TokenIds
-from paceline.runtime.measure import MINIMUM, Loaded, core_counts, loaded_programs, time_passes, usable_units
+from paceline.runtime.measure import (
+    BURST_CALLS,
+    MINIMUM,
+    Loaded,
+    core_counts,
+    interquartile_mean,
+    loaded_programs,
+    time_passes,
+    usable_units,
+)
 from paceline.runtime.null_device import NullDevice, NullProgram
 from paceline.runtime.program import Step
 from paceline.targets import Figure, ProcessingUnit, Soc
@@ -89,8 +100,9 @@ def labelled(program: NullProgram, role: Role = "target", name: str = "cpu") -> 
 
 def test_median_and_quartiles_without_the_warm_up() -> None:
     clock = Clock()
-    # The first call sets up, then every other one warms up; of the five that count one is an outlier.
-    costs = [90.0, 9.0, 1.0, 9.0, 2.0, 9.0, 3.0, 9.0, 4.0, 9.0, 500.0]
+    # The first call sets up; then each turn warms up and takes the mean of four; of five turns one is an outlier.
+    turns = [(9.0, 1.0, 1.0, 1.0, 1.0), (9.0, 1.0, 3.0, 2.0, 2.0), (9.0, 3.0, 3.0, 3.0, 3.0), (9.0, 4.0, 4.0, 4.0, 4.0)]
+    costs = [90.0, *(cost for turn in turns for cost in turn), 9.0, 500.0, 500.0, 500.0, 500.0]
     program = SlowProgram(clock, lambda width, call: costs[call - 1] * width, [])
     one, last, four, _ = time_passes([labelled(program)], repeats=5, budget=1e6, clock=clock)
     assert (one.position, last.position, four.position) == (0, 63, 0)
@@ -99,17 +111,36 @@ def test_median_and_quartiles_without_the_warm_up() -> None:
     assert (four.width, four.seconds, four.spread, four.repeats) == (4, 12.0, 8.0, 5)
 
 
+def test_a_burst_of_short_calls_lasts_long_enough() -> None:
+    clock = Clock()
+    log: list[tuple[str, int, int]] = []
+    program = SlowProgram(clock, lambda width, call: 1 / 128 if width == 1 else 1 / 512, log)
+    time_passes([labelled(program)], repeats=3, budget=1e6, clock=clock)
+    assert log.count((program.name, 1, 0)) == 1 + 3 * (1 + 7)
+    assert log.count((program.name, 4, 0)) == 1 + 3 * (1 + 26)
+
+
+@given(st.lists(st.floats(0.0, 1e3), min_size=1, max_size=30))
+def test_the_interquartile_mean_lies_within_the_quartiles(values: list[float]) -> None:
+    found = interquartile_mean(values)
+    assert min(values) - 1e-9 <= found <= max(values) + 1e-9
+    if len(values) >= 4:
+        assert interquartile_mean([*values[:-1], 1e9]) <= max(values)
+    if len(set(values)) == 1:
+        assert found == pytest.approx(values[0])
+
+
 def test_passes_take_turns_at_empty_and_full_caches() -> None:
     clock, log = Clock(), list[tuple[str, int, int]]()
     programs = [SlowProgram(clock, lambda width, call: 1.0, log) for _ in range(2)]
     time_passes([labelled(program) for program in programs], repeats=4, budget=1e6, clock=clock)
     once = [(program.name, width, at) for program in programs for width in (1, 4) for at in (0, 64 - width)]
-    assert log == once + [entry for entry in once for _ in range(2)] * 4
+    assert log == once + [entry for entry in once for _ in range(1 + BURST_CALLS)] * 4
 
 
 @pytest.mark.parametrize(
     ("budget", "cost", "quick", "slow"),
-    [(0.0, 1.0, 1, 1), (160.0, 30.0, 20, MINIMUM), (160.0, 100.0, 20, 1), (1e6, 100.0, 30, 30)],
+    [(0.0, 1.0, 1, 1), (400.0, 90.0, 20, MINIMUM), (400.0, 110.0, 20, 1), (1e6, 100.0, 30, 30)],
 )
 def test_each_pass_may_use_an_equal_share_of_the_budget(budget: float, cost: float, quick: int, slow: int) -> None:
     clock = Clock()

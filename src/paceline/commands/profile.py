@@ -81,7 +81,7 @@ def page(
 
 def _show(bundle: Path, measured: Measured) -> None:
     machine, host = measured.profile.machine, measured.profile.host
-    print(f"{bundle} on {machine.cpu}, {machine.cores} cores; ms of a forward pass: median +- half the quartiles' gap")
+    print(f"{bundle} on {machine.cpu}, {machine.cores} cores; ms of a forward pass: mean +- half the quartiles' gap")
     console.print_table("Forward passes, caches empty and full", *_passes(measured.profile.measurements))
     if measured.acceptance.histograms:
         console.print_table("Drafts kept by the target", *drafts_table(measured.acceptance.histograms))
