@@ -125,6 +125,7 @@ CHARTS: dict[str, Callable[[], Figure]] = {
     "round on one unit": lambda: timeline_chart(costs(scale=500), target=LONG, drafter=LONG),
     "round, short": lambda: timeline_chart(costs(64, scale=1e-3), target="cpu x2", drafter="gpu x1"),
     "round of prompt lookup": lambda: timeline_chart(costs(5), target="cpu x2"),
+    "wide letters": lambda: timeline_chart(costs(), target="WWW", title="MW" * 99, subtitle="MW" * 99),
     "plain round": lambda: timeline_chart(costs(0, host=0.0), target="cpu x2"),
     "sweep": lambda: sweep_chart([ALPHA], [outcome(f"{LONG}{i}", 18, seed=i) for i in range(9)], subtitle=LONG),
     "sweep of words": lambda: sweep_chart([WORDS], [outcome("best", 15)]),

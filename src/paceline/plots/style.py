@@ -72,8 +72,14 @@ def new_figure(title: str, subtitle: str = "") -> Figure:
     left, top = _PAD / SIZE[0], 1 - _PAD / 2 / SIZE[1]
     below = top - _TITLE_LINE * len(bold.splitlines()) / SIZE[1]
     rest = below - _SUBTITLE_LINE * len(quiet.splitlines()) / SIZE[1]
-    figure.suptitle(bold, x=left, y=top, ha="left", fontsize=14, fontweight="bold", color=INK)
-    figure.text(left, below, quiet, va="top", fontsize=10, color=GREY)
+    headings = {
+        14.0: figure.suptitle(bold, x=left, y=top, ha="left", fontsize=14, fontweight="bold", color=INK),
+        10.0: figure.text(left, below, quiet, va="top", fontsize=10, color=GREY),
+    }
+    for size, text in headings.items():  # wide letters take more room than is counted on, and do not shrink evenly
+        box = text.get_window_extent()
+        if box.x1 > (room := figure.bbox.width - box.x0):
+            text.set_fontsize(0.95 * size * room / box.x1)
     # the layout makes room for one title only: everything else keeps to the rest of the page
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD / 2, rect=(0, 0, 1, rest)))
     return figure
