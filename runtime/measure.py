@@ -103,14 +103,17 @@ def interquartile_mean(values: Sequence[float]) -> float:
 
 
 class Passes:
-    """Every width of every program at the lowest and the highest position, measured turn by turn."""
+    """Every width (up to ``widest``) of every program at the lowest and the highest position, measured turn by turn."""
 
-    def __init__(self, programs: Sequence[Loaded], *, clock: Clock = time.perf_counter) -> None:
+    def __init__(
+        self, programs: Sequence[Loaded], *, widest: int | None = None, clock: Clock = time.perf_counter
+    ) -> None:
         self._clock = clock
         self._passes = [
             _Pass(loaded, width, position)
             for loaded in programs
             for width in loaded.program.widths
+            if widest is None or width <= widest
             for position in sorted({0, loaded.program.context - width})
         ]
         for one in self._passes:

@@ -22,7 +22,7 @@ from paceline.partition.candidates import Belief, mapping_round, mappings
 from paceline.partition.feasible import why_not_length, why_not_mapping
 from paceline.partition.plan import NGRAM
 from paceline.partition.search import DEFAULT_MARGIN
-from paceline.partition.times import MeasuredTimes
+from paceline.partition.times import MeasuredTimes, compiled_width
 from paceline.runtime.device import open_device
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import Loaded, Open, Passes, loaded_programs, usable_units
@@ -116,7 +116,7 @@ def validate(
     lengths = tuple(draft_lengths) or tuple(range(1, longest_draft(bundle.widths) + 1))
     _check_lengths(bundle, lengths)
     with _ready(folder, bundle, units, opened) as (programs, unavailable):
-        passes = Passes(programs)
+        passes = Passes(programs, widest=compiled_width(bundle, max(lengths) + 1))
         passes.turn()
         encoded = encode(_any_model(folder, bundle, programs).model, prompts)
         ways, rejected = _ways(folder, bundle, programs, unavailable, encoded, tokens, report)
@@ -209,7 +209,8 @@ def _take_turns(
             for case in cases:
                 case.run(number)
             passes.turn()
-            hosts.measure(prompt.ids, tokens=tokens)
+            if repeat == 0:
+                hosts.measure(prompt.ids, tokens=tokens)
             report("validation", repeat * len(encoded) + number + 1, repeats * len(encoded))
 
 
