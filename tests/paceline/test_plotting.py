@@ -160,7 +160,7 @@ def test_charts_of_a_plan_from_a_profile(question: Question, drawn: list[Figure]
     shown = plan if alpha else next(entry for entry in plan.rejected if entry.draft_length and entry.estimate)
     assert shown.estimate is not None
     assert f"{shown.estimate.tokens_per_round:.2f} tokens in" in said
-    assert ("not chosen: no speculation is" in said) == (alpha == 0.0)
+    assert ("no speculation is chosen" in said) == (alpha == 0.0)
     bars = [patch for patch in timeline.axes[0].patches if isinstance(patch, Rectangle)]
     ends = [patch.get_x() + patch.get_width() for patch in bars]
     assert any(end == pytest.approx(shown.estimate.round_seconds * 1e3) for end in ends)

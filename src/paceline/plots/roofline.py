@@ -71,7 +71,8 @@ class Unit:
 def roofline_chart(units: Sequence[Unit], *, title: str = "Roofline", subtitle: str = "") -> Figure:
     """Draw a panel a unit, on equal scales: a roof for each dtype, and the passes of each width.
 
-    A predicted pass lies under the roof by what its launches take, a measured one by all that the roof leaves out.
+    A predicted pass lies under the roof by what its launches take. A measured one lies lower by all that the roof
+    leaves out, or above it where the unit can do more than its figures say.
     """
     figure = style.new_figure(title, subtitle)
     panels = list(figure.subplots(1, len(units), sharex=True, sharey=True, squeeze=False)[0])
@@ -98,7 +99,7 @@ def _scale(axes: Axes, units: Sequence[Unit]) -> None:
     left, right = min(intensities) / _MARGIN, max(intensities) * _MARGIN
     reached = [rate for unit in units for entry in unit.passes for rate in entry.rates]
     low = min([left * unit.bandwidth for unit in units] + reached)
-    high = max(peak for unit in units for peak in unit.peaks.values())
+    high = max([peak for unit in units for peak in unit.peaks.values()] + reached)
     axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low / 1.5, high * 3))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(numticks=8))
@@ -134,7 +135,7 @@ def _mark(look: style.Look, *, hollow: bool = False, size: float = 8.0) -> dict[
 def _entries(units: Sequence[Unit], looks: Mapping[str, style.Look]) -> list[tuple[Artist, str]]:
     grey = style.Look(style.GREY, "o", "-")
     entries: list[tuple[Artist, str]] = [(Line2D([], [], **_mark(look)), label) for label, look in looks.items()]
-    entries.append((Line2D([], [], **_ROOF), "roof: the most that the unit can do"))
+    entries.append((Line2D([], [], **_ROOF), "roof: by the figures of the SoC file"))
     entries.append((Line2D([], [], **_mark(grey)), "predicted; number: tokens a pass"))
     if any(entry.measured for unit in units for entry in unit.passes):
         entries.append((Line2D([], [], **_mark(grey, hollow=True)), "measured"))

@@ -22,6 +22,9 @@ from paceline.plots.speedup import Choice, Curve, speedup_chart
 from paceline.plots.timeline import timeline_chart
 from paceline.targets import Dtype, ProcessingUnit
 
+_PREDICTED = "a predicted pass lies under the roof by its launches"
+_MEASURED = "; a measured one above it says that a figure of the SoC file is too low"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -177,12 +180,8 @@ def draw_roofline(subject: Subject) -> Figure:
     return roofline_chart(
         [unit for unit in units if unit.models],
         title=f"Roofline: {subject.name}",
-        subtitle="a predicted pass is below the roof by its launches" + _measured_how(subject.times),
+        subtitle=_PREDICTED + (_MEASURED if isinstance(subject.times, MeasuredTimes) else ""),
     )
-
-
-def _measured_how(times: Times) -> str:
-    return ", a measured one by all that the model leaves out" if isinstance(times, MeasuredTimes) else ""
 
 
 def _unit(subject: Subject, unit: ProcessingUnit) -> Unit:
@@ -225,13 +224,13 @@ def draw_timeline(subject: Subject) -> Figure:
     if row.draft_length:
         notes += [f"drafting {row.draft_length} ahead", f"{style.times(row.estimate.speedup)} plain decoding there"]
     if row is not subject.chosen:
-        notes.append(f"not {subject.said}: no speculation is")
+        notes.append(f"no speculation is {subject.said}")
     return timeline_chart(
         _round(row, subject.times),
         target=row.on(row.mapping.target),
         drafter=row.on(drafter) if drafter and drafter != NGRAM else None,
         title=subject.name,
-        subtitle="; ".join((*notes, subject.source)),
+        subtitle="; ".join((*notes, subject.source if row.drafts_with_a_model else f"times: {subject.times.source}")),
     )
 
 
