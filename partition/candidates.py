@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Table
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from paceline.costmodel import Acceptance, Role, Round, independent, nearest, plain_round, speculative_round
 from paceline.partition.bundle import Bundle
 from paceline.partition.feasible import placements, why_not_length, why_not_mapping
-from paceline.partition.plan import NGRAM, Mapping
+from paceline.partition.plan import NGRAM, Mapping, Pacing
 from paceline.partition.times import Times
 
 
@@ -149,3 +149,30 @@ def mapping_round(
         host=times.host_seconds("ngram" if mapping.drafter == NGRAM else "model", draft_length),
         plain_host=plain_host,
     )
+
+
+def pacing_of(times: Times, widths: Sequence[int], choice: Candidate, belief: Belief, longest: int) -> Pacing:
+    """What draft lengths up to ``longest`` cost on a choice that drafts, as far as passes are known for them.
+
+    Each round drafts as much as it is asked for, whoever drafts: what a drafter finds is known once it has looked.
+    """
+    always, rounds = replace(belief, proposes_always=True), list[Round]()
+    for length in range(longest + 1):
+        try:
+            rounds.append(mapping_round(times, choice.mapping, length, choice.cores, always))
+        except LookupError:
+            break
+    return Pacing(
+        round_seconds=tuple(costs.seconds for costs in rounds),
+        chain=always.probabilities(len(rounds) - 1),
+        read_seconds=_read_seconds(times, widths, choice),
+    )
+
+
+def _read_seconds(times: Times, widths: Sequence[int], choice: Candidate) -> float:
+    """Seconds for which the drafter reads a token of a long text; prompt lookup has nothing to read."""
+    unit = choice.mapping.drafter
+    if unit is None or unit == NGRAM:
+        return 0.0
+    passes = [(times.seconds("drafter", unit, width, choice.cores[unit]), width) for width in widths]
+    return min((seconds / width for seconds, width in passes if seconds is not None), default=0.0)

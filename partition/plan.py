@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -56,11 +56,30 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     estimate: Estimate | None = None
 
 
+class Pacing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What other draft lengths would cost on the chosen mapping and cores: for a draft length that adapts.
+
+    Attributes:
+        round_seconds: of a round that drafts exactly 0, 1, ... n tokens, 0 being plain decoding.
+        chain: P(first k drafts accepted) that was assumed, k = 1..n, of a drafter that always proposes.
+        read_seconds: of the drafter for a token of a text that it has not read yet, in its widest passes.
+    """
+
+    round_seconds: tuple[float, ...]
+    chain: tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...]
+    read_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.chain or len(self.round_seconds) != len(self.chain) + 1 or min(self.round_seconds) <= 0:
+            raise ValueError(f"rounds of 0 to {len(self.chain)} drafts take time each, found {self.round_seconds}")
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The chosen configuration. ``draft_length`` 0 means: do not speculate.
 
     ``bundle`` is the digest that the plan was made for; ``alpha`` the acceptance it assumed and ``alpha_source``
-    whether that was measured here or taken as a default. ``precision`` is by role, ``cores`` by unit.
+    whether that was measured here or taken as a default. ``precision`` is by role, ``cores`` by unit. Where nothing
+    drafts there is no ``pacing``.
     """
 
     schema: int = SCHEMA
@@ -74,6 +93,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     alpha: float
     alpha_source: str
     estimate: Estimate
+    pacing: Pacing | None = None
     rejected: tuple[Alternative, ...] = ()
 
 

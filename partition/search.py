@@ -14,9 +14,9 @@ from dataclasses import replace
 from paceline.costmodel import Acceptance, Profile, Round, check_alpha
 from paceline.errors import PlanError, UsageError
 from paceline.partition.bundle import Bundle
-from paceline.partition.candidates import Belief, Candidate, Search
+from paceline.partition.candidates import Belief, Candidate, Search, pacing_of
 from paceline.partition.feasible import placements
-from paceline.partition.plan import NGRAM, Alternative, Estimate, Plan
+from paceline.partition.plan import NGRAM, Alternative, Estimate, Pacing, Plan
 from paceline.partition.times import MeasuredTimes, RooflineTimes, Source, Times
 
 MAX_DRAFT_LENGTH = 8
@@ -115,6 +115,7 @@ def _plan(search: Search, ranked: list[Candidate], margin: float) -> Plan:
         alpha=belief.alpha,
         alpha_source=belief.source,
         estimate=_estimate(chosen, plain, search.times),
+        pacing=_pacing(search, chosen),
         rejected=tuple(_rejected(loser, chosen, plain, search.times, margin) for loser in losers),
     )
 
@@ -123,6 +124,13 @@ def _belief_of(search: Search, chosen: Candidate) -> Belief:
     """What was believed of the chosen drafter; where nothing drafts, of the one that might have."""
     lookup_only = search.bundle.drafter is None and NGRAM in search.beliefs
     return search.beliefs[NGRAM if chosen.mapping.drafter == NGRAM or lookup_only else "model"]
+
+
+def _pacing(search: Search, chosen: Candidate) -> Pacing | None:
+    belief = search.belief(chosen.mapping)
+    if belief is None:
+        return None
+    return pacing_of(search.times, search.bundle.widths, chosen, belief, search.max_draft_length)
 
 
 def _estimate(candidate: Candidate, plain: Candidate, times: Times) -> Estimate:

@@ -11,6 +11,7 @@ from paceline.console import Report, quiet
 from paceline.costmodel import Acceptance, merge
 from paceline.runtime.chat import Message
 from paceline.runtime.model import Model
+from paceline.runtime.pace import DraftLength
 from paceline.runtime.record import Stats
 
 
@@ -21,7 +22,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     reading of the prompt included. ``identical`` of ``prompts`` texts equal the plain one token for token.
     """
 
-    draft_length: int
+    draft_length: DraftLength
     prompts: int
     identical: int
     tokens_per_second: float
@@ -37,19 +38,24 @@ def compare(
     model: Model,
     prompts: Sequence[str | Sequence[Message]],
     *,
-    draft_lengths: Sequence[int],
+    draft_lengths: Sequence[DraftLength],
     max_new_tokens: int,
     report: Report = quiet,
 ) -> tuple[Outcome, ...]:
     """Generate after every prompt with every draft length, 0 first; lengths take turns, so that drift hits all alike.
 
-    ``host_seconds`` is the median over prompts of host seconds a round.
+    ``host_seconds`` is the median over prompts of host seconds a round. An adaptive length begins with what the plan
+    says, whatever the model did before, and learns from prompt to prompt.
 
     Raises:
         PromptError: a prompt that cannot be run.
+        UsageError: an adaptive length where no plan has its costs.
     """
-    lengths = (0, *sorted(set(draft_lengths) - {0}))
-    runs: dict[int, list[tuple[tuple[int, ...], Stats]]] = {length: [] for length in lengths}
+    model.forget(learnt=True)
+    fixed = sorted({length for length in draft_lengths if length != "adaptive"} - {0})
+    adaptive: tuple[DraftLength, ...] = ("adaptive",) if "adaptive" in draft_lengths else ()
+    lengths: tuple[DraftLength, ...] = (0, *fixed, *adaptive)
+    runs: dict[DraftLength, list[tuple[tuple[int, ...], Stats]]] = {length: [] for length in lengths}
     for number, prompt in enumerate(prompts):
         for length in lengths:
             report(
@@ -63,7 +69,7 @@ def compare(
 
 
 def _outcome(
-    length: int, runs: list[tuple[tuple[int, ...], Stats]], plain: list[tuple[tuple[int, ...], Stats]]
+    length: DraftLength, runs: list[tuple[tuple[int, ...], Stats]], plain: list[tuple[tuple[int, ...], Stats]]
 ) -> Outcome:
     pairs = [(mine, theirs) for (_, mine), (_, theirs) in zip(runs, plain, strict=True)]
     different = tuple(

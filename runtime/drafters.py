@@ -28,6 +28,10 @@ class Drafter(Protocol):
         """Read a prompt before the first proposal, as far as this drafter needs to."""
         ...
 
+    def unread(self, sequence: Sequence[int]) -> int:
+        """How many tokens of ``sequence`` a proposal must read first, those aside that a round leaves unread anyway."""
+        ...
+
     def forget(self) -> None:
         """Forget all texts, so that the next one is read from its beginning."""
         ...
@@ -45,6 +49,10 @@ class NoDrafter:
     def prepare(self, sequence: Sequence[int]) -> None:
         """Nothing to read."""
 
+    def unread(self, sequence: Sequence[int]) -> int:
+        """Never any."""
+        return 0
+
     def forget(self) -> None:
         """Nothing to forget."""
 
@@ -56,14 +64,26 @@ class NoDrafter:
 
 
 class ModelDrafter:
-    """A model that runs ahead token by token; it stops where it would end the text.
+    """A model that runs ahead token by token; it stops where it would end the text, or after a draft that it doubts.
 
     ``vocabulary`` is the target's, where that is another: models of one tokenizer pad their embeddings differently, and
     neither may meet an id that only the other has.
+
+    A draft is doubted where the likeliest token after the text has less than ``min_confidence`` of the probability (at
+    temperature 1, whatever the sampling). The doubted draft itself is proposed: its pass is paid for, and it is kept
+    more often than never. Stopping looks at the drafter's distribution, not at what was drawn from it, so that sampling
+    stays lossless.
     """
 
-    def __init__(self, session: Session, *, ends: frozenset[int] = frozenset(), vocabulary: int | None = None) -> None:
-        self._session, self._ends = session, ends
+    def __init__(
+        self,
+        session: Session,
+        *,
+        ends: frozenset[int] = frozenset(),
+        vocabulary: int | None = None,
+        min_confidence: float = 0.0,
+    ) -> None:
+        self._session, self._ends, self._min_confidence = session, ends, min_confidence
         self._own = session.program.vocabulary
         self._vocabulary = self._own if vocabulary is None else vocabulary
 
@@ -72,6 +92,10 @@ class ModelDrafter:
         if self._can_read(sequence):
             self._session.follow(sequence[:-1], rows=0)
 
+    def unread(self, sequence: Sequence[int]) -> int:
+        """What the caches lack but for two tokens: the target's own, and a last draft that was kept, never read."""
+        return max(0, len(sequence) - self._session.shared(sequence) - 2)
+
     def forget(self) -> None:
         """Empty the session."""
         self._session.rewind(0)
@@ -79,20 +103,23 @@ class ModelDrafter:
     def propose(
         self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
     ) -> Proposal:
-        """Run ``length`` passes; the first also catches up with what the last round added."""
+        """Run up to ``length`` passes; the first also catches up with what was added since the last one."""
         tokens: list[int] = []
         rows: list[NDArray[np.float64]] = []
-        while len(tokens) < length and not (tokens and tokens[-1] in self._ends):
+        needs_logits, sure = self._min_confidence > 0 or not sampling.greedy, True
+        while len(tokens) < length and sure and not (tokens and tokens[-1] in self._ends):
             if not self._can_read([*sequence, *tokens]):
                 break
-            step = self._session.follow([*sequence, *tokens], logits=not sampling.greedy)
-            if step.logits is not None:
+            step = self._session.follow([*sequence, *tokens], logits=needs_logits)
+            if not sampling.greedy and step.logits is not None:
                 rows.append(self._distribution(step.logits[0], sampling))
                 tokens.append(draw(rows[-1], random.random()))
             elif step.ids[0] < self._vocabulary:
                 tokens.append(int(step.ids[0]))
             else:
                 break
+            if self._min_confidence and step.logits is not None:
+                sure = confidence(step.logits[0]) >= self._min_confidence
         return Proposal(tuple(tokens), np.stack(rows) if rows else None)
 
     def _can_read(self, sequence: Sequence[int]) -> bool:
@@ -102,6 +129,11 @@ class ModelDrafter:
         """What a draft is drawn from [the target's vocabulary]: renormalised over the ids that both models have."""
         row = probabilities(logits[: self._vocabulary], sampling)
         return row if len(row) == self._vocabulary else np.pad(row, (0, self._vocabulary - len(row)))
+
+
+def confidence(logits: NDArray[np.float32]) -> float:
+    """Probability of the likeliest token, of logits [vocabulary], at temperature 1."""
+    return 1.0 / float(np.exp(logits - logits.max()).sum())
 
 
 class NgramDrafter:
@@ -116,6 +148,10 @@ class NgramDrafter:
 
     def prepare(self, sequence: Sequence[int]) -> None:
         """Nothing to read: the text itself is searched."""
+
+    def unread(self, sequence: Sequence[int]) -> int:
+        """Never any."""
+        return 0
 
     def forget(self) -> None:
         """Nothing to forget."""

@@ -66,7 +66,10 @@ class Generation:
     def stats(self) -> Stats:
         """Statistics so far; ``stop_reason`` is ``abandoned`` until the end is reached."""
         return self._record.stats(
-            prompt_tokens=len(self._request.prompt), draft_length=self._request.draft_length, stop_reason=self._reason
+            prompt_tokens=len(self._request.prompt),
+            draft_length=self._request.draft_length,
+            adaptive=self._request.pace is not None,
+            stop_reason=self._reason,
         )
 
     def finish(self) -> Generation:

@@ -22,11 +22,15 @@ def load(
     draft_length: int | None = None,
     drafter: DrafterKind | None = None,
     plan: Plan | None = None,
+    adapt: bool = True,
+    min_confidence: float = 0.0,
     device: Device | None = None,
 ) -> Model:
     """Load a bundle. What is not given comes from ``plan``, by default the plan stored in it.
 
-    ``device`` stands in for every unit (the null device of tests).
+    A draft length that comes from the plan adapts to what is kept, with ``adapt``; one that is given stays. A drafter
+    model stops after a draft that it holds for less likely than ``min_confidence`` (0: never). ``device`` stands in for
+    every unit (the null device of tests).
 
     Raises:
         BundleError: no bundle, or a damaged one.
@@ -39,7 +43,13 @@ def load(
     if plan and plan.bundle != bundle.digest:
         raise PlanError(f"the plan was made for another bundle than {folder}; plan again")
     setting = choose_setting(
-        bundle, plan or stored_plan(folder, bundle), mapping=mapping, draft_length=draft_length, drafter=drafter
+        bundle,
+        plan or stored_plan(folder, bundle),
+        mapping=mapping,
+        draft_length=draft_length,
+        drafter=drafter,
+        adapt=adapt,
+        min_confidence=min_confidence,
     )
     return _loaded(folder, bundle, setting, device)
 

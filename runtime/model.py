@@ -13,6 +13,7 @@ from paceline.partition.plan import NGRAM
 from paceline.runtime.chat import ChatTemplate, Message
 from paceline.runtime.drafters import Drafter, ModelDrafter, NgramDrafter, NoDrafter
 from paceline.runtime.generation import Generation
+from paceline.runtime.pace import AdaptivePace, DraftLength, Pace
 from paceline.runtime.program import Program
 from paceline.runtime.sampling import Sampling
 from paceline.runtime.session import Session
@@ -40,11 +41,13 @@ class Model:
         self._programs = [program for program in (target, drafter) if program]
         self._target = Session(target)
         self._drafter = self._make_drafter(drafter)
+        self._pace = self._new_pace()
 
     def _make_drafter(self, program: Program | None) -> Drafter:
         if program:
             ends, vocabulary = frozenset(self.bundle.tokens.eos), self._target.program.vocabulary
-            return ModelDrafter(Session(program), ends=ends, vocabulary=vocabulary)
+            least = self.setting.min_confidence
+            return ModelDrafter(Session(program), ends=ends, vocabulary=vocabulary, min_confidence=least)
         if self.setting.mapping.drafter == NGRAM:
             return NgramDrafter(vocabulary=self.bundle.target.spec.vocabulary)
         return NoDrafter()
@@ -68,26 +71,30 @@ class Model:
         top_k: int = 0,
         seed: int = 0,
         stop: Sequence[str] = (),
-        draft_length: int | None = None,
+        draft_length: DraftLength | None = None,
         ignore_eos: bool = False,
     ) -> Generation:
         """Begin to generate after a text, a conversation (through the chat template) or token ids.
 
         ``max_new_tokens`` None means: until the text ends or the context is full; ``draft_length`` None: as loaded.
+        Greedy texts with an adaptive length learn from one another. Sampled ones begin anew with what the plan says, so
+        that a seed repeats its text: the lengths decide which random numbers a token is drawn with.
 
         Raises:
             PromptError: an empty prompt where no token begins a text, one longer than the context, or no template.
-            UsageError: an option out of its range.
+            UsageError: an option out of its range, or an adaptive length where no plan has its costs.
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         if max_new_tokens is not None and max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {max_new_tokens}, expected at least 1")
         if seed < 0:
             raise UsageError(f"seed is {seed}, expected 0 or a positive number")
+        adaptive = draft_length == "adaptive" or (draft_length is None and self.setting.adaptive)
         request = Request(
             prompt=self._checked(self.encode(prompt)),
             max_tokens=self.context if max_new_tokens is None else max_new_tokens,
-            draft_length=self._draft_length(draft_length),
+            draft_length=self._draft_length(None if draft_length == "adaptive" else draft_length),
+            pace=self._adaptive_pace(sampling) if adaptive else None,
             ends=frozenset() if ignore_eos else frozenset(self.bundle.tokens.eos),
             sampling=sampling,
             seed=seed,
@@ -131,10 +138,15 @@ class Model:
         bos, eos = (tokens.bos, tokens.eos[0] if tokens.eos else None)
         return ChatTemplate(self._template, bos=self._token(bos), eos=self._token(eos)).render(messages)
 
-    def forget(self) -> None:
-        """Forget earlier prompts, so that the next one is read from its beginning: for measuring."""
+    def forget(self, *, learnt: bool = False) -> None:
+        """Forget earlier prompts, so that the next one is read from its beginning: for measuring.
+
+        What adaptive lengths ``learnt`` of the drafter stays, unless that is to be forgotten too.
+        """
         self._target.rewind(0)
         self._drafter.forget()
+        if learnt:
+            self._pace = self._new_pace()
 
     def close(self) -> None:
         """Release the programs."""
@@ -170,6 +182,15 @@ class Model:
         if not all(0 <= token < vocabulary for token in ids):
             raise PromptError(f"the prompt has a token id outside the vocabulary of {vocabulary}")
         return ids
+
+    def _new_pace(self) -> Pace | None:
+        return AdaptivePace(self.setting.pacing) if self.setting.pacing else None
+
+    def _adaptive_pace(self, sampling: Sampling) -> Pace:
+        pace = self._pace if sampling.greedy else self._new_pace()
+        if pace is None:
+            raise UsageError("no plan says what drafting costs on this mapping; run 'paceline plan', or give a length")
+        return pace
 
     def _draft_length(self, asked: int | None) -> int:
         if isinstance(self._drafter, NoDrafter):

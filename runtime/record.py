@@ -33,6 +33,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         prompt_tokens: length of the prompt; ``reused_tokens`` of them were in the cache already.
         tokens: how many were generated; ``drafted_tokens`` of them were drafts that the target kept.
         rounds: passes of the target after the first, which reads the prompt.
+        draft_length: of every round; where it was ``adaptive``, what the plan chose: ``acceptance`` has the lengths.
         acceptance: histogram of accepted lengths over those rounds.
         decode_seconds: after the first token, the drafter's reading of the prompt aside: what the rounds took.
         tokens_per_second: of the tokens in these seconds; 0 without a second token.
@@ -46,6 +47,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     drafted_tokens: int
     rounds: int
     draft_length: int
+    adaptive: bool = False
     acceptance: Acceptance
     seconds: Seconds
     decode_seconds: float
@@ -106,7 +108,7 @@ class Record:
         """Histogram of accepted lengths so far."""
         return Acceptance(counts=count_rounds(self._rounds))
 
-    def stats(self, *, prompt_tokens: int, draft_length: int, stop_reason: StopReason) -> Stats:
+    def stats(self, *, prompt_tokens: int, draft_length: int, stop_reason: StopReason, adaptive: bool = False) -> Stats:
         """The value of what was collected so far."""
         later = self.active - self.first - (self._phases["prefill"] - self._first_prefill)
         return Stats(
@@ -116,6 +118,7 @@ class Record:
             drafted_tokens=self.drafted,
             rounds=len(self._rounds),
             draft_length=draft_length,
+            adaptive=adaptive,
             acceptance=self.acceptance,
             seconds=Seconds(host=max(0.0, self.active - sum(self._phases.values())), **self._phases),
             decode_seconds=max(0.0, later),

@@ -10,7 +10,7 @@ from typing import Literal
 from paceline.costmodel import Role
 from paceline.errors import BundleError, UsageError
 from paceline.partition import Bundle, Estimate, Mapping, Plan, read_plan
-from paceline.partition.plan import NGRAM, PLAN
+from paceline.partition.plan import NGRAM, PLAN, Pacing
 
 DrafterKind = Literal["model", "ngram", "none"]
 DEFAULT_DRAFT_LENGTH = 4
@@ -20,13 +20,18 @@ DEFAULT_DRAFT_LENGTH = 4
 class Setting:
     """How a bundle is to be run: where each model goes, how far ahead to draft, on how many cores of each unit.
 
-    ``estimate`` is the plan's, where this is what it chose.
+    ``estimate`` is the plan's, where this is what it chose, and ``pacing``, where the mapping is. ``adaptive`` lengths
+    need that, and ``draft_length`` is then where they are expected. A drafter model stops after a draft that it holds
+    for less likely than ``min_confidence``.
     """
 
     mapping: Mapping
     draft_length: int
     cores: dict[str, int] = field(default_factory=dict)
     estimate: Estimate | None = None
+    pacing: Pacing | None = None
+    adaptive: bool = False
+    min_confidence: float = 0.0
 
     @property
     def places(self) -> dict[Role, str]:
@@ -59,11 +64,16 @@ def choose_setting(
     mapping: Mapping | None = None,
     draft_length: int | None = None,
     drafter: DrafterKind | None = None,
+    adapt: bool = True,
+    min_confidence: float = 0.0,
 ) -> Setting:
     """Fill in what was not asked for: from the plan, else the target on its first unit without a drafter.
 
+    A length that was not asked for adapts, unless ``adapt`` is false or no plan says what other lengths cost.
+
     Raises:
-        UsageError: a draft length below 0, one without a drafter, or a drafter that the bundle does not have.
+        UsageError: a draft length below 0, one without a drafter, a drafter that the bundle does not have, or a
+            confidence that is none or that nobody can have.
     """
     if draft_length is not None and draft_length < 0:
         raise UsageError(f"draft length is {draft_length}, expected 0 (do not draft) or a positive number")
@@ -71,7 +81,10 @@ def choose_setting(
     chosen = _with_drafter(bundle, mapping or planned, draft_length, drafter, fixed=mapping is not None)
     if draft_length and chosen.drafter is None:
         raise UsageError(f"draft length is {draft_length}, but {chosen} names nothing that drafts")
+    _check_confidence(min_confidence, chosen)
     fitting = plan if plan and chosen == planned and draft_length in (None, plan.draft_length) else None
+    pacing = plan.pacing if plan and chosen == planned else None
+    adaptive = adapt and draft_length is None and pacing is not None
     if draft_length is None:
         draft_length = fitting.draft_length if fitting else DEFAULT_DRAFT_LENGTH if chosen.drafter else 0
     return Setting(
@@ -79,7 +92,17 @@ def choose_setting(
         draft_length=draft_length,
         cores=plan.cores if plan else {},
         estimate=fitting.estimate if fitting else None,
+        pacing=pacing,
+        adaptive=adaptive,
+        min_confidence=min_confidence,
     )
+
+
+def _check_confidence(least: float, mapping: Mapping) -> None:
+    if not 0 <= least <= 1:
+        raise UsageError(f"the least confidence is {least}; it is a probability, 0 (never doubt) to 1")
+    if least and mapping.drafter in (None, NGRAM):
+        raise UsageError(f"the least confidence is {least}, but {mapping} has no drafter model to be confident")
 
 
 def _with_drafter(

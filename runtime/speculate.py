@@ -1,8 +1,9 @@
 """The loop: propose, verify, accept, advance.
 
 A round drafts gamma tokens, runs the target once over the last token and the drafts, keeps the drafts that agree and
-adds one token of the target's own. Plain decoding is the same loop with gamma = 0, and the prompt is read by the
-first round, which drafts nothing; so plain and speculative decoding differ in nothing but gamma.
+adds one token of the target's own. The pace says gamma, round by round. Plain decoding is the same loop with gamma = 0,
+and the prompt is read by the first round, which drafts nothing; so plain and speculative decoding differ in nothing
+but gamma.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from paceline.runtime.accept import Accepted, accept_greedy, accept_sampled
 from paceline.runtime.drafters import Drafter, Proposal
+from paceline.runtime.pace import FixedPace, Pace
 from paceline.runtime.program import Step
 from paceline.runtime.record import Record, StopReason
 from paceline.runtime.sampling import GREEDY, Sampling, probabilities
@@ -25,7 +27,10 @@ Origin = Literal["drafted", "target"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to generate: up to ``max_tokens`` after ``prompt``, until one of ``ends``, gamma = ``draft_length``."""
+    """What to generate: up to ``max_tokens`` after ``prompt``, until one of ``ends``.
+
+    gamma is what ``pace`` says each round; without one it is ``draft_length``.
+    """
 
     prompt: tuple[int, ...]
     max_tokens: int
@@ -33,6 +38,7 @@ class Request:
     ends: frozenset[int] = frozenset()
     sampling: Sampling = GREEDY
     seed: int = 0
+    pace: Pace | None = None
 
 
 def propose(
@@ -77,9 +83,10 @@ def speculate(
     is overrun within a round.
     """
     sequence, produced, random = list(request.prompt), 0, np.random.default_rng(request.seed)
-    options = {"sampling": request.sampling}
+    options, pace = {"sampling": request.sampling}, request.pace or FixedPace(request.draft_length)
+    pace.begin()
     while room := _room(request.max_tokens - produced, target.context, sequence):
-        length = min(request.draft_length, room - 1) if produced else 0
+        length = min(pace.next(unread=drafter.unread(sequence), room=room), room - 1) if produced else 0
         if produced == 1 and length > 0:
             with record.phase("prefill"):
                 drafter.prepare(sequence)
@@ -91,6 +98,7 @@ def speculate(
             accepted = accept(proposal, step, random=random, **options)
         if produced:
             record.round(len(proposal.tokens), accepted.length)
+            pace.observe(len(proposal.tokens), accepted.length)
         for token, origin in advance(target, sequence, proposal, accepted):
             if token in request.ends:
                 return "eos"

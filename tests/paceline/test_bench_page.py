@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from paceline import cli
-from paceline.partition import TokenIds
+from paceline.files import write_json
+from paceline.partition import Mapping, TokenIds, choose, read_bundle
+from paceline.partition.plan import Pacing
 from paceline.runtime import NullDevice, load_model
 from paceline.runtime.null_device import NullProgram
 from paceline.runtime.program import Step
@@ -56,6 +59,22 @@ def test_json_by_mapping_and_draft_length(bench: Bench) -> None:
         assert {outcome["prompts"] for outcome in outcomes} == {1}
 
 
+def test_a_length_that_adapts_is_measured_where_a_plan_has_its_costs(
+    bench: Bench, null_bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    plan = choose(read_bundle(folder), profile=None, alpha=0.9)
+    mapping, pacing = Mapping(target="cpu", drafter="cpu"), Pacing(round_seconds=(1.0, 1.2, 1.4), chain=(0.9, 0.8))
+    write_json(folder / "plan.json", replace(plan, mapping=mapping, draft_length=2, pacing=pacing))
+    lengths = {}
+    for options in [(), ("--no-adapt",), ("--map", "target=cpu,drafter=cpu"), ("--map", "target=cpu,drafter=gpu")]:
+        (outcomes,) = json.loads(bench("--json", "--draft-lengths", "1", *options).stdout).values()
+        lengths[options] = [outcome["draft_length"] for outcome in outcomes]
+        assert all(outcome["identical"] == 3 for outcome in outcomes)
+    assert list(lengths.values()) == [[0, 1, "adaptive"], [0, 1], [0, 1, "adaptive"], [0, 1]]
+    assert "adaptive" in bench("--min-confidence", "0.5").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
@@ -63,6 +82,7 @@ def test_json_by_mapping_and_draft_length(bench: Bench) -> None:
         (("--draft-lengths", "-1"), 2, "draft length is -1"),
         (("--category", "poetry"), 1, "no prompt of category poetry; it has coding, qa"),
         (("--drafter", "none"), 2, "names nothing that drafts"),
+        (("--drafter", "ngram", "--min-confidence", "0.5"), 2, "has no drafter model to be confident"),
     ],
 )
 def test_one_sentence_for_what_cannot_be(bench: Bench, arguments: tuple[str, ...], code: int, sentence: str) -> None:

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
 from paceline import cli
-from paceline.partition import TokenIds
+from paceline.files import write_json
+from paceline.partition import Mapping, TokenIds, choose, read_bundle
+from paceline.partition.plan import Pacing
 from paceline.runtime import NullDevice, load_model
 
 TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
@@ -48,6 +51,28 @@ def test_streams_the_text_and_sums_up(run: Run, null_bundle: MakeBundle) -> None
     assert "drafts accepted (alpha " in drafted.stderr
     assert "over plain" in drafted.stderr
     assert "same tokens" in drafted.stderr
+
+
+def planned(null_bundle: MakeBundle) -> Path:
+    """A bundle with a plan that drafts 2 ahead and knows what 1 and 2 cost."""
+    folder = endless(null_bundle)
+    plan = choose(read_bundle(folder), profile=None, alpha=0.9)
+    mapping, pacing = Mapping(target="cpu", drafter="cpu"), Pacing(round_seconds=(1.0, 1.2, 1.4), chain=(0.9, 0.8))
+    write_json(folder / "plan.json", replace(plan, mapping=mapping, draft_length=2, pacing=pacing))
+    return folder
+
+
+def test_a_planned_length_adapts_unless_told_otherwise(run: Run, null_bundle: MakeBundle) -> None:
+    folder = planned(null_bundle)
+    adaptive, fixed, doubting = (
+        run(folder, "hello", "--max-tokens", 40, *options)
+        for options in ((), ("--no-adapt",), ("--min-confidence", "1"))
+    )
+    assert adaptive.stdout == fixed.stdout == doubting.stdout
+    assert "draft length adaptive, mean " in adaptive.stderr
+    assert "draft length 2, " in fixed.stderr
+    mean = [float(result.stderr.split("adaptive, mean ")[1].split(",")[0]) for result in (adaptive, doubting)]
+    assert 1 >= mean[1] < mean[0] <= 2
 
 
 def test_json_and_stats_are_the_same_document(run: Run, null_bundle: MakeBundle, tmp_path: Path) -> None:
@@ -117,6 +142,8 @@ def test_conversation_longer_than_the_context_starts_anew(run: Run, null_bundle:
         (("hi", "--map", "target=npu"), 1, "no unit 'npu'"),
         (("hi", "--map", "target=cpu", "--draft-length", "2"), 2, "names nothing that drafts"),
         (("hi", "--temperature", "-1"), 2, "temperature is -1"),
+        (("hi", "--drafter", "model", "--min-confidence", "2"), 2, "the least confidence is 2.0; it is a probability"),
+        (("hi", "--min-confidence", "0.5"), 2, "target=cpu has no drafter model to be confident"),
         (("hi", "--system", "x"), 2, "--system needs a model with a chat template"),
         (("hi", "--chat"), 2, "--chat reads its prompts"),
         (("--chat", "--raw"), 2, "--chat reads its prompts"),

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from paceline.partition import Mapping, choose, read_bundle
+from paceline.partition.plan import Pacing
 from paceline.runtime import NullDevice, load
 from paceline.runtime.compare import compare
 
@@ -29,6 +32,20 @@ def test_outcomes(null_bundle: Callable[..., Path]) -> None:
     assert outcomes[0].acceptance.alpha is None
     assert max(outcomes[2].acceptance.counts) == 3
     assert seen[-1] == (9, 9)
+
+
+def test_an_adaptive_length_comes_last_and_begins_with_what_the_plan_says(null_bundle: Callable[..., Path]) -> None:
+    folder = null_bundle()
+    pacing = Pacing(round_seconds=(1.0, 1.2, 1.3), chain=(0.9, 0.8))
+    mapping = Mapping(target="cpu", drafter="cpu")
+    plan = choose(read_bundle(folder), profile=None, alpha=0.9)
+    plan = msgspec.structs.replace(plan, mapping=mapping, draft_length=2, pacing=pacing)
+    with load(folder, plan=plan, device=NullDevice(agreement=0.0)) as model:
+        first, second = (compare(model, PROMPTS, draft_lengths=("adaptive", 1), max_new_tokens=40) for _ in range(2))
+    assert [outcome.draft_length for outcome in first] == [0, 1, "adaptive"]
+    assert first[2].identical == 3
+    assert first[2].acceptance == second[2].acceptance
+    assert 0 < first[2].acceptance.drafted < first[1].acceptance.drafted
 
 
 @pytest.mark.usefixtures("wrong_when_wide")

@@ -13,6 +13,7 @@ import pytest
 from paceline.errors import BundleError, DeviceUnavailable, PlanError, PromptError, UsageError
 from paceline.files import write_json
 from paceline.partition import Estimate, Mapping, Plan, TokenIds, read_bundle
+from paceline.partition.plan import Pacing
 from paceline.runtime import Model, NullDevice, Stats, load
 
 TEMPLATE = (
@@ -25,16 +26,20 @@ ESTIMATE = Estimate(
     seconds_per_token=0.1, tokens_per_round=2.0, round_seconds=0.2, draft=0.1, verify=0.1, host=0.0,
     speedup=1.5, speedup_over_best=1.4, source="profile",
 )  # fmt: skip
+PACING = Pacing(round_seconds=(1.0, 1.2, 1.3, 1.4, 1.5), chain=(0.8, 0.64, 0.51, 0.41))
 
 
 def opened(folder: Path, **options: Any) -> Model:
     return load(folder, device=NullDevice(agreement=0.8), **options)
 
 
-def write_plan(folder: Path, mapping: Mapping, draft_length: int, *, digest: str | None = None) -> None:
+def write_plan(
+    folder: Path, mapping: Mapping, draft_length: int, *, digest: str | None = None, pacing: Pacing | None = None
+) -> None:
     plan = Plan(
         bundle=digest or read_bundle(folder).digest, soc="null", mapping=mapping, draft_length=draft_length,
         precision={}, cores={"cpu": 1}, context=96, alpha=0.5, alpha_source="measured", estimate=ESTIMATE,
+        pacing=pacing,
     )  # fmt: skip
     write_json(folder / "plan.json", plan)
 
@@ -182,6 +187,75 @@ def test_stored_plan_is_used(null_bundle: MakeBundle) -> None:
     assert opened(folder, drafter="ngram").setting.mapping.drafter == "ngram"
 
 
+@pytest.fixture
+def planned(null_bundle: MakeBundle) -> Path:
+    """A bundle whose plan drafts 2 ahead and knows what up to 4 cost."""
+    folder = null_bundle()
+    write_plan(folder, Mapping(target="cpu", drafter="gpu"), 2, pacing=PACING)
+    return folder
+
+
+def test_the_length_of_a_plan_adapts_unless_it_is_asked_for(planned: Path) -> None:
+    def longest(model: Model, **options: Any) -> tuple[bool, int]:
+        stats = model.generate("hello", max_new_tokens=60, ignore_eos=True, **options).finish().stats
+        return stats.adaptive, max(stats.acceptance.counts)
+
+    with opened(planned) as model:
+        plain = model.generate("hello", max_new_tokens=60, ignore_eos=True, draft_length=0).finish()
+        found = model.generate("hello", max_new_tokens=60, ignore_eos=True).finish()
+        assert found.ids == plain.ids
+        assert (plain.stats.adaptive, found.stats.adaptive, found.stats.draft_length) == (False, True, 2)
+        assert max(found.stats.acceptance.counts) == 4
+        assert longest(model, draft_length=2) == (False, 2)
+        assert longest(model, draft_length="adaptive")[0]
+    for options in ({"adapt": False}, {"draft_length": 2}):
+        with opened(planned, **options) as model:
+            assert longest(model) == (False, 2)
+            assert longest(model, draft_length="adaptive")[0]
+    with opened(planned, mapping=Mapping(target="gpu", drafter="cpu")) as model:
+        assert not longest(model)[0]
+        with pytest.raises(UsageError, match="no plan says what drafting costs"):
+            model.generate("hello", draft_length="adaptive")
+
+
+def test_greedy_texts_learn_from_one_another(planned: Path) -> None:
+    def drafted(model: Model) -> int:
+        return model.generate("hello", max_new_tokens=40, ignore_eos=True).finish().stats.acceptance.drafted
+
+    # A drafter that never agrees, and a plan that expects it to.
+    with load(planned, device=NullDevice(agreement=0.0)) as model:
+        first, second = drafted(model), drafted(model)
+        assert first > 10 > second
+        model.forget()
+        assert drafted(model) < 10
+        model.forget(learnt=True)
+        assert drafted(model) == first
+
+
+def test_a_seed_repeats_its_text_whatever_came_before(planned: Path) -> None:
+    with opened(planned) as model:
+        first, *others = [
+            model.generate("hello", max_new_tokens=40, ignore_eos=True, temperature=1.0, seed=3).finish()
+            for _ in range(3)
+        ]
+        model.generate("hello", max_new_tokens=40, ignore_eos=True).finish()
+        others.append(model.generate("hello", max_new_tokens=40, ignore_eos=True, temperature=1.0, seed=3).finish())
+    assert first.stats.adaptive
+    assert all((other.ids, other.stats.acceptance) == (first.ids, first.stats.acceptance) for other in others)
+
+
+def test_a_drafter_may_doubt(planned: Path) -> None:
+    def run(**options: Any) -> tuple[tuple[int, ...], float]:
+        with opened(planned, draft_length=4, **options) as model:
+            found = model.generate("hello", max_new_tokens=60, ignore_eos=True).finish()
+            return found.ids, found.stats.acceptance.drafted / found.stats.rounds
+
+    (sure, all_of_them), (doubting, fewer), (never_sure, one) = (run(min_confidence=p) for p in (0.0, 0.15, 1.0))
+    assert sure == doubting == never_sure
+    assert all_of_them > fewer > one
+    assert one <= 1.0
+
+
 def test_plan_of_another_bundle(null_bundle: MakeBundle, caplog: pytest.LogCaptureFixture) -> None:
     folder = null_bundle()
     write_plan(folder, Mapping(target="gpu"), 0, digest="0" * 64)
@@ -205,6 +279,8 @@ def test_damaged_plan(null_bundle: MakeBundle) -> None:
         ({"draft_length": -1}, "draft length is -1"),
         ({"drafter": "none", "draft_length": 3}, "names nothing that drafts"),
         ({"mapping": Mapping(target="cpu"), "draft_length": 3}, "names nothing that drafts"),
+        ({"drafter": "model", "min_confidence": 1.5}, "the least confidence is 1.5; it is a probability"),
+        ({"drafter": "ngram", "min_confidence": 0.5}, "has no drafter model to be confident"),
     ],
 )
 def test_options_that_contradict_each_other(null_bundle: MakeBundle, options: dict[str, object], sentence: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import cycle, islice
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from paceline.costmodel import count_rounds
+from paceline.partition.plan import Pacing
 from paceline.runtime.drafters import Drafter, ModelDrafter, NgramDrafter, NoDrafter, Proposal
 from paceline.runtime.null_device import NullProgram
+from paceline.runtime.pace import AdaptivePace, Pace
 from paceline.runtime.program import Step
 from paceline.runtime.record import Record
 from paceline.runtime.sampling import Sampling
@@ -37,6 +41,7 @@ def argmax_ids(seed: int, prompt: tuple[int, ...], count: int, ends: frozenset[i
 
 
 def drafter_of(kind: str, seed: int, agreement: float, ends: frozenset[int]) -> Drafter:
+    least = 0.15 if kind == "doubting" else 0.0
     if kind == "none":
         return NoDrafter()
     if kind == "ngram":
@@ -44,18 +49,45 @@ def drafter_of(kind: str, seed: int, agreement: float, ends: frozenset[int]) -> 
     # Embeddings of one tokenizer may be padded differently; the null device refuses ids that it has no row for.
     own = VOCABULARY + {"wider": 8, "narrower": -8}.get(kind, 0)
     program = NullProgram(vocabulary=own, context=CONTEXT, seed=seed, agreement=agreement)
-    return ModelDrafter(Session(program), ends=ends, vocabulary=VOCABULARY)
+    return ModelDrafter(Session(program), ends=ends, vocabulary=VOCABULARY, min_confidence=least)
 
 
 def target_of(seed: int) -> Session:
     return Session(NullProgram(vocabulary=VOCABULARY, context=CONTEXT, seed=seed))
 
 
+class AnyPace:
+    """Lengths out of a list, whatever the drafter did."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths, self.told = cycle(lengths), list[tuple[int, int]]()
+
+    def begin(self) -> None:
+        self.told.clear()
+
+    def next(self, *, unread: int, room: int) -> int:
+        assert unread >= 0 and room >= 1
+        return next(self.lengths)
+
+    def observe(self, drafted: int, accepted: int) -> None:
+        self.told.append((drafted, accepted))
+
+
+# Drafts cost little, so that the length moves with whatever is kept; the plan believes in none or in many.
+PACINGS = [
+    Pacing(round_seconds=(1.0, 1.2, 1.4, 1.6), chain=(alpha, alpha**2, alpha**3), read_seconds=0.01)
+    for alpha in (0.1, 0.5, 0.9)
+]
 requests = st.builds(
     Request,
     prompt=st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=CONTEXT).map(tuple),
     max_tokens=st.integers(1, 80),
     draft_length=st.integers(0, 8),
+    pace=st.one_of(
+        st.none(),
+        st.sampled_from(PACINGS).map(AdaptivePace),
+        st.lists(st.integers(0, 8), min_size=1, max_size=9).map(AnyPace),
+    ),
     ends=st.frozensets(st.integers(0, VOCABULARY - 1), max_size=3),
 )
 
@@ -63,7 +95,7 @@ requests = st.builds(
 @given(
     request=requests,
     seed=st.integers(0, 1000),
-    kind=st.sampled_from(["none", "model", "wider", "narrower", "ngram"]),
+    kind=st.sampled_from(["none", "model", "doubting", "wider", "narrower", "ngram"]),
     agreement=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
 )
 def test_greedy_tokens_are_the_argmax_ids(request: Request, seed: int, kind: str, agreement: float) -> None:
@@ -81,9 +113,12 @@ def test_greedy_tokens_are_the_argmax_ids(request: Request, seed: int, kind: str
     drafted = sum(origin == "drafted" for _, origin in tokens)
     stats = record.stats(prompt_tokens=len(request.prompt), draft_length=request.draft_length, stop_reason=reason)
     # An end inside the drafts cuts a round short: its kept drafts count as accepted, but are not handed out.
-    assert drafted <= stats.acceptance.accepted <= drafted + request.draft_length
+    longest = request.draft_length if request.pace is None else 8
+    assert drafted <= stats.acceptance.accepted <= drafted + longest
     assert stats.acceptance.rounds == stats.rounds
-    assert max(stats.acceptance.counts, default=0) <= request.draft_length
+    assert max(stats.acceptance.counts, default=0) <= longest
+    if isinstance(request.pace, AnyPace):
+        assert count_rounds(request.pace.told) == stats.acceptance.counts
 
 
 @given(request=requests, seed=st.integers(0, 100), taken=st.integers(0, 20))
@@ -144,16 +179,20 @@ def test_full_context_still_gives_one_token() -> None:
     assert len(list(speculate(target_of(0), drafter_of("model", 0, 1.0, frozenset()), request, Record()))) == 1
 
 
-def runs(seeds: range, *, draft_length: int, kind: str) -> Iterator[tuple[int, ...]]:
+def runs(
+    seeds: range, *, draft_length: int, kind: str, tokens: int = 3, pace: Pace | None = None
+) -> Iterator[tuple[int, ...]]:
     sampling = Sampling(temperature=1.5, top_k=3)
     target, drafter = target_of(0), drafter_of(kind, 0, 0.5, frozenset())
     for seed in seeds:
-        request = Request(prompt=(4,), max_tokens=3, draft_length=draft_length, sampling=sampling, seed=seed)
+        request = Request(
+            prompt=(4,), max_tokens=tokens, draft_length=draft_length, sampling=sampling, seed=seed, pace=pace
+        )
         yield tuple(token for token, _ in speculate(target, drafter, request, Record()))
 
 
 def joint(count: int) -> dict[tuple[int, ...], float]:
-    """Exact probability of each continuation of three tokens."""
+    """Exact probability of each continuation of so many tokens."""
     from paceline.runtime.sampling import probabilities
 
     program = NullProgram(vocabulary=VOCABULARY, context=CONTEXT)
@@ -169,12 +208,32 @@ def joint(count: int) -> dict[tuple[int, ...], float]:
 
 @pytest.mark.parametrize(
     ("draft_length", "kind"),
-    [(0, "none"), (2, "model"), (2, "ngram"), (1, "model"), (2, "wider"), (2, "narrower")],
+    [(0, "none"), (2, "model"), (2, "ngram"), (1, "model"), (2, "doubting"), (2, "wider"), (2, "narrower")],
 )
 def test_sampled_texts_follow_the_target(draft_length: int, kind: str) -> None:
-    rounds, exact = 1500, joint(3)
+    check_distribution(runs(range(1500), draft_length=draft_length, kind=kind), rounds=1500, exact=joint(3))
+
+
+@pytest.mark.parametrize("kind", ["model", "doubting"])
+def test_sampled_texts_follow_the_target_at_lengths_that_follow_what_was_kept(kind: str) -> None:
+    class Moody(AnyPace):
+        """Drafts much after a round that kept little, and the other way round, from text to text."""
+
+        def begin(self) -> None:
+            pass
+
+        def next(self, *, unread: int, room: int) -> int:
+            return (2 - self.told[-1][1]) % 3 if self.told else 2
+
+    pace = Moody([])
+    texts = runs(range(3000), draft_length=0, kind=kind, tokens=4, pace=pace)
+    check_distribution(texts, rounds=3000, exact=joint(4))
+    assert min(Counter(drafted for drafted, _ in pace.told)[length] for length in range(3)) > 300
+
+
+def check_distribution(texts: Iterator[tuple[int, ...]], *, rounds: int, exact: dict[tuple[int, ...], float]) -> None:
     counts = dict.fromkeys(exact, 0)
-    for text in runs(range(rounds), draft_length=draft_length, kind=kind):
+    for text in texts:
         counts[text] += 1
     chi_square = sum((counts[text] - rounds * mass) ** 2 / (rounds * mass) for text, mass in exact.items())
     freedom = len(exact) - 1
@@ -231,3 +290,43 @@ def test_model_drafter_stops_at_an_end() -> None:
     drafter = ModelDrafter(Session(program), ends=frozenset({first}))
     proposal = drafter.propose([1], 5, sampling=Sampling(), random=np.random.default_rng(0))
     assert proposal.tokens == (first,)
+
+
+@given(seed=st.integers(0, 50), length=st.integers(1, 6), least=st.floats(0.01, 1.0))
+def test_model_drafter_stops_after_the_first_draft_that_it_doubts(seed: int, length: int, least: float) -> None:
+    def propose(least: float) -> tuple[int, ...]:
+        program = NullProgram(vocabulary=VOCABULARY, context=CONTEXT, seed=seed)
+        drafter = ModelDrafter(Session(program), min_confidence=least)
+        return drafter.propose([1, 2], length, sampling=Sampling(), random=np.random.default_rng(0)).tokens
+
+    program, whole = NullProgram(vocabulary=VOCABULARY, context=CONTEXT, seed=seed), propose(0.0)
+    assert len(whole) == length
+    rows = [program.logits_after(np.array([1, 2, *whole[:k]], np.int32)).astype(np.float64) for k in range(length)]
+    sure = [np.exp(row).max() / np.exp(row).sum() >= least for row in rows]
+    assert propose(least) == whole[: sure.index(False) + 1 if False in sure else length]
+
+
+def test_unread_tokens_are_those_that_no_round_would_leave() -> None:
+    drafter = ModelDrafter(Session(NullProgram(vocabulary=VOCABULARY, context=CONTEXT)))
+    text = list(range(10))
+    assert drafter.unread(text) == 8
+    drafter.propose(text, 3, sampling=Sampling(), random=np.random.default_rng(0))
+    assert drafter.unread(text) == 0
+    assert drafter.unread([*text, 1, 2]) == 0
+    assert drafter.unread([*text, 1, 2, 3, 4]) == 2
+    assert NgramDrafter(vocabulary=VOCABULARY).unread(text) == NoDrafter().unread(text) == 0
+
+
+def test_a_drafter_that_is_not_asked_reads_nothing() -> None:
+    class Counting(NullProgram):
+        passes = 0
+
+        def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
+            Counting.passes += 1
+            return super().step(tokens, position, first=first, logits=logits)
+
+    drafter = ModelDrafter(Session(Counting(vocabulary=VOCABULARY, context=CONTEXT)))
+    hopeless = Pacing(round_seconds=(1.0, 1.9), chain=(0.1,), read_seconds=1.0)
+    request = Request(prompt=(1, 2, 3), max_tokens=30, pace=AdaptivePace(hopeless))
+    assert len(list(speculate(target_of(0), drafter, request, Record()))) == 30
+    assert Counting.passes == 0

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paceline.commands.generating import MAP_HELP, BundleFolder, Drafter, Raw, as_prompt, open_model
+from paceline.commands.generating import MAP_HELP, BundleFolder, Drafter, MinConfidence, Raw, as_prompt, open_model
 from paceline.console import Report, note, print_json, print_table, progress
 from paceline.errors import PacelineError, PromptError, UsageError
 
 if TYPE_CHECKING:
+    from paceline.runtime import Model
     from paceline.runtime.compare import Outcome
+    from paceline.runtime.pace import DraftLength
     from paceline.runtime.prompts import Prompt
 
 EPILOG = """$ paceline bench bundles/smollm2 --prompts prompts.jsonl --category coding --draft-lengths 2,4
@@ -26,6 +28,10 @@ def page(
     ],
     mapping: Annotated[list[str] | None, typer.Option("--map", help=MAP_HELP + " May be repeated.")] = None,
     draft_lengths: Annotated[str, typer.Option(help="Tokens to draft each round, separated by commas.")] = "1,2,4",
+    adapt: Annotated[
+        bool, typer.Option("--adapt/--no-adapt", help="Measure an adaptive length too, where the plan has its costs.")
+    ] = True,
+    min_confidence: MinConfidence = 0.0,
     drafter: Drafter = None,
     category: Annotated[list[str] | None, typer.Option(help="Only these categories; may be repeated.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first prompts, this many.", min=1)] = None,
@@ -40,8 +46,13 @@ def page(
     with progress(enabled=not as_json) as report:
         wanted: list[str | None] = [*mapping] if mapping else [None]
         for one in wanted:
-            name, outcomes = _measure(bundle, one, drafter, chosen, lengths, max_tokens, raw=raw, report=report)
-            results[name] = outcomes
+            # A positive length asks for a drafter even where the plan has none.
+            ahead = None if one else max(lengths)
+            with open_model(
+                bundle, mapping=one, draft_length=ahead, drafter=drafter, min_confidence=min_confidence
+            ) as model:
+                name = str(model.setting.mapping)
+                results[name] = _measure(model, chosen, lengths, max_tokens, adapt=adapt, raw=raw, report=report)
     _show(results, as_json=as_json)
     _check_identical(results)
 
@@ -67,41 +78,37 @@ def _chosen(path: Path, categories: list[str], limit: int | None) -> tuple[Promp
 
 
 def _measure(
-    bundle: Path,
-    mapping: str | None,
-    drafter: Drafter,
+    model: Model,
     prompts: tuple[Prompt, ...],
     lengths: tuple[int, ...],
     max_tokens: int,
     *,
+    adapt: bool,
     raw: bool,
     report: Report,
-) -> tuple[str, tuple[Outcome, ...]]:
+) -> tuple[Outcome, ...]:
     from paceline.runtime.compare import compare
 
-    # A positive length asks for a drafter even where the plan has none.
-    wanted = None if mapping else max(lengths)
-    with open_model(bundle, mapping=mapping, draft_length=wanted, drafter=drafter) as model:
-        ready = [as_prompt(model, prompt.text, raw=raw) for prompt in prompts]
-        outcomes = compare(model, ready, draft_lengths=lengths, max_new_tokens=max_tokens, report=report)
-        return str(model.setting.mapping), outcomes
+    ready = [as_prompt(model, prompt.text, raw=raw) for prompt in prompts]
+    adaptive: tuple[DraftLength, ...] = ("adaptive",) if adapt and model.setting.pacing else ()
+    return compare(model, ready, draft_lengths=(*lengths, *adaptive), max_new_tokens=max_tokens, report=report)
 
 
 def _show(results: dict[str, tuple[Outcome, ...]], *, as_json: bool) -> None:
     if as_json:
         print_json(results)
         return
-    columns = ("mapping", "drafts", "tokens/s", "speed-up", "with prompt", "alpha", "tokens a round", "same text")
-    rows = [_row(name, outcome) for name, outcomes in results.items() for outcome in outcomes]
-    print_table("Medians over prompts, against plain decoding on the same units", columns, rows)
+    columns = ("drafts", "tokens/s", "speed-up", "with prompt", "alpha", "tokens a round", "same text")
+    for name, outcomes in results.items():
+        title = f"{name}: medians over prompts, against plain decoding there"
+        print_table(title, columns, [_row(outcome) for outcome in outcomes])
 
 
-def _row(name: str, outcome: Outcome) -> tuple[str, ...]:
+def _row(outcome: Outcome) -> tuple[str, ...]:
     kept = outcome.acceptance
     alpha = "" if kept.alpha is None else f"{kept.alpha:.2f}"
     tokens = (kept.accepted + kept.rounds) / max(1, kept.rounds)
     return (
-        name,
         str(outcome.draft_length),
         f"{outcome.tokens_per_second:.1f}",
         f"{outcome.speedup:.2f}x",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,9 @@ BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder tha
 Drafter = Annotated[DrafterKind | None, typer.Option(help="Who drafts. Default: what the plan or the mapping says.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, without the chat template.")]
 System = Annotated[str | None, typer.Option(help="System message, for models with a chat template.")]
+MinConfidence = Annotated[
+    float, typer.Option(help="Stop drafting after a token that the drafter gives less than this probability.")
+]
 MAP_HELP = "Where the models run, e.g. drafter=gpu,target=cpu (drafter: a unit, ngram or none)."
 
 
@@ -41,10 +44,8 @@ def parse_mapping(text: str) -> Mapping:
     return Mapping(target=places["target"], drafter=None if drafter == "none" else drafter)
 
 
-def open_model(
-    bundle: Path, *, mapping: str | None, draft_length: int | None = None, drafter: DrafterKind | None = None
-) -> Model:
-    """Load a bundle as the options say.
+def open_model(bundle: Path, *, mapping: str | None, **options: Any) -> Model:
+    """Load a bundle as the options say; ``options`` are those of ``paceline.runtime.load``.
 
     Raises:
         PacelineError: as ``paceline.runtime.load``.
@@ -52,7 +53,7 @@ def open_model(
     from paceline.runtime import load
 
     chosen = parse_mapping(mapping) if mapping is not None else None
-    return load(bundle, mapping=chosen, draft_length=draft_length, drafter=drafter)
+    return load(bundle, mapping=chosen, **options)
 
 
 def as_prompt(model: Model, text: str, *, raw: bool, system: str | None = None) -> str | list[Message]:

@@ -12,6 +12,7 @@ from paceline.commands.generating import (
     MAP_HELP,
     BundleFolder,
     Drafter,
+    MinConfidence,
     Raw,
     System,
     as_prompt,
@@ -36,7 +37,14 @@ def page(
         bool, typer.Option("--chat", help="Talk: a line is a turn, also from a pipe; end with Ctrl-D.")
     ] = False,
     mapping: Annotated[str | None, typer.Option("--map", help=MAP_HELP)] = None,
-    draft_length: Annotated[int | None, typer.Option(help="Tokens to draft each round; 0 does not draft.")] = None,
+    draft_length: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens to draft each round; 0 does not draft. Default: the plan's, adapted to what is kept."
+        ),
+    ] = None,
+    adapt: Annotated[bool, typer.Option("--adapt/--no-adapt", help="Adapt the plan's draft length.")] = True,
+    min_confidence: MinConfidence = 0.0,
     drafter: Drafter = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens to generate.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
@@ -64,7 +72,13 @@ def page(
         "seed": seed,
         "stop": stop or (),
     }
-    with open_model(bundle, mapping=mapping, draft_length=draft_length, drafter=drafter) as model:
+    drafting: dict[str, Any] = {
+        "draft_length": draft_length,
+        "adapt": adapt,
+        "min_confidence": min_confidence,
+        "drafter": drafter,
+    }
+    with open_model(bundle, mapping=mapping, **drafting) as model:
         if chat:
             from paceline.commands.chat import talk
 

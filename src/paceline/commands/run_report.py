@@ -85,13 +85,19 @@ def summary(report: RunReport) -> Iterator[str]:
     stats, kept = report.stats, report.stats.acceptance
     devices = "; ".join(f"{unit}: {name}" for unit, name in report.devices.items())
     yield f"mapping      {report.mapping} ({devices})"
-    yield f"draft length {stats.draft_length}{_acceptance(stats)}"
+    yield f"draft length {_length(stats)}{_acceptance(stats)}"
     yield (
         f"speed        {stats.tokens_per_second:.1f} tokens/s, {stats.tokens} tokens, first after"
         f" {stats.time_to_first_token:.2f} s, stopped by {stats.stop_reason}"
     )
     if kept.drafted or report.plain:
         yield f"speed-up     {_measured(report)}; {_predicted(report.predicted)}"
+
+
+def _length(stats: Stats) -> str:
+    if not stats.adaptive:
+        return str(stats.draft_length)
+    return f"adaptive, mean {stats.acceptance.drafted / max(1, stats.rounds):.1f}"
 
 
 def _acceptance(stats: Stats) -> str:

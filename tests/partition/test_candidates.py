@@ -1,0 +1,79 @@
+"""What a plan hands to a draft length that adapts: rounds by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from paceline.costmodel import Acceptance, Drafting, Role
+from paceline.partition import Mapping
+from paceline.partition.candidates import Belief, Candidate, pacing_of
+from paceline.partition.plan import Pacing
+
+WIDTHS = (1, 2, 4, 16)
+CORES = {"cpu": 2, "gpu": 1}
+
+
+@dataclass
+class Seconds:
+    """A target of 1 s and a tenth for each further row of the compiled width, a drafter of a quarter of that."""
+
+    source: Literal["profile"] = "profile"
+    missing: set[int] = field(default_factory=set)
+
+    def host_seconds(self, drafter: Drafting, draft_length: int) -> float:
+        return {"none": 0.01, "model": 0.03, "ngram": 0.02}[drafter] + 0.001 * draft_length
+
+    def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
+        padded = min((compiled for compiled in WIDTHS if compiled >= width), default=0)
+        if not padded or padded in self.missing:
+            return None
+        assert cores == CORES[unit]
+        return (0.9 + 0.1 * padded) * (0.25 if role == "drafter" else 1.0)
+
+    def cores(self, unit: str) -> tuple[int, ...]:
+        return (CORES[unit],)
+
+
+def choice(drafter: str) -> Candidate:
+    return Candidate(mapping=Mapping(target="cpu", drafter=drafter), draft_length=1, cores=CORES)
+
+
+def test_rounds_of_a_drafter_model() -> None:
+    pacing = pacing_of(Seconds(), WIDTHS, choice("gpu"), Belief(alpha=0.5, source="given"), 4)
+    assert pacing.chain == (0.5, 0.25, 0.125, 0.0625)
+    catch_up = [0.025 * kept for kept in pacing.chain]
+    assert pacing.round_seconds == pytest.approx(
+        [
+            1.0 + 0.01,
+            0.25 + catch_up[0] + 1.1 + 0.031,
+            0.50 + catch_up[1] + 1.3 + 0.032,
+            0.75 + catch_up[2] + 1.3 + 0.033,
+            1.00 + catch_up[3] + 2.5 + 0.034,
+        ]
+    )
+    assert pacing.read_seconds == pytest.approx(0.25 * 2.5 / 16)
+
+
+def test_prompt_lookup_is_taken_to_find_something_and_has_nothing_to_read() -> None:
+    found = Acceptance(drafter="ngram", asked=2, counts={0: (80,), 2: (5, 5, 10)})
+    belief = Belief(alpha=0.5, source="measured", measured=(found,), proposes_always=False)
+    pacing = pacing_of(Seconds(), WIDTHS, choice("ngram"), belief, 2)
+    assert pacing.chain == (0.75, 0.5)
+    assert pacing.round_seconds == pytest.approx([1.01, 1.1 + 0.021, 1.3 + 0.022])
+    assert pacing.read_seconds == 0.0
+
+
+@pytest.mark.parametrize(("missing", "longest", "lengths"), [({16}, 8, 3), (set(), 99, 15), (set(), 1, 1)])
+def test_lengths_go_as_far_as_passes_are_known(missing: set[int], longest: int, lengths: int) -> None:
+    times = Seconds(missing=missing)
+    pacing = pacing_of(times, WIDTHS, choice("cpu"), Belief(alpha=0.9, source="given"), longest)
+    assert len(pacing.chain) == len(pacing.round_seconds) - 1 == lengths
+
+
+@pytest.mark.parametrize("rounds", [(), (1.0,), (1.0, 1.0, 1.0), (1.0, 0.0)])
+def test_pacing_has_a_round_for_every_draft(rounds: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="rounds of 0 to 1 drafts"):
+        Pacing(round_seconds=rounds, chain=(0.5,))
