@@ -108,7 +108,7 @@ class Passes:
     def __init__(
         self, programs: Sequence[Loaded], *, widest: int | None = None, clock: Clock = time.perf_counter
     ) -> None:
-        self._clock = clock
+        self._clock, self._next = clock, 0
         self._passes = [
             _Pass(loaded, width, position)
             for loaded in programs
@@ -121,6 +121,12 @@ class Passes:
 
     def __len__(self) -> int:
         return len(self._passes)
+
+    def some(self, count: int) -> None:
+        """Measure the next ``count`` passes once more, going round: for passes that take turns with something else."""
+        for _ in range(min(count, len(self._passes))):
+            self._passes[self._next % len(self._passes)].take_turn(self._clock, math.inf)
+            self._next += 1
 
     def turn(self, *, share: float = math.inf) -> bool:
         """Measure each pass once more that has not had its ``share`` of seconds; False where none was left."""

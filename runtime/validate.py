@@ -2,7 +2,8 @@
 
 Passes are timed alone and host time at the shortest and the longest drafts; what drafts bring is replayed from texts
 that were written without any. The cost model makes of that what each case should take. The cases themselves are never
-looked at for it: they run in between, in turns, so that a machine that slows down slows all of it alike.
+looked at for it: they take turns with the passes, one by one, because a machine that drifts, or that is slower for a
+while after heavy work, should be so for both.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ from paceline.runtime.replay import Recording, histograms
 from paceline.runtime.validation import Compared, Rejected, Validation, compared, validation
 
 
+LEAST_SECONDS = 0.2  # of a case in its turn: several slices of an operating system's time
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
     """A mapping, the model that runs it, and the texts that its target writes."""
@@ -68,16 +72,21 @@ class _Case:
     strange: int = 0
 
     def run(self, number: int) -> None:
+        seconds: list[float] = []
+        while sum(seconds) < LEAST_SECONDS:
+            seconds.append(self._generate(number))
+        self.seconds.setdefault(number, []).append(statistics.mean(seconds))
+
+    def _generate(self, number: int) -> float:
         recording, model = self.way.recordings[number], self.way.timed.model
         model.forget()
-        stats = (
-            generation := model.generate(
-                recording.prompt, max_new_tokens=recording.max_tokens, draft_length=self.draft_length
-            ).finish()
-        ).stats
-        self.seconds.setdefault(number, []).append(stats.decode_seconds)
+        generation = model.generate(
+            recording.prompt, max_new_tokens=recording.max_tokens, draft_length=self.draft_length
+        ).finish()
+        stats = generation.stats
         self.tokens[number] = stats.rounds + stats.acceptance.accepted
         self.strange += generation.ids != recording.answer[: len(generation.ids)]
+        return stats.decode_seconds
 
     @property
     def seconds_per_token(self) -> float:
@@ -204,11 +213,12 @@ def _take_turns(
     tokens: int,
     report: Report,
 ) -> None:
+    share = -(-len(passes) // len(cases))
     for repeat in range(repeats):
         for number, prompt in enumerate(encoded):
             for case in cases:
                 case.run(number)
-            passes.turn()
+                passes.some(share)
             if repeat == 0:
                 hosts.measure(prompt.ids, tokens=tokens)
             report("validation", repeat * len(encoded) + number + 1, repeats * len(encoded))
