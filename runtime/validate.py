@@ -41,7 +41,6 @@ from paceline.runtime.prompts import Prompt
 from paceline.runtime.replay import Recording, histograms
 from paceline.runtime.validation import Compared, Rejected, Validation, compared, validation
 
-
 LEAST_SECONDS = 0.2  # of a case in its turn: several slices of an operating system's time
 
 
