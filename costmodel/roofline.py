@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from paceline.costmodel.arrays import larger
+from paceline.costmodel.traced import Program
 from paceline.costmodel.work import Work
 from paceline.targets import Dtype, ProcessingUnit
 
@@ -45,19 +46,24 @@ class RooflineEstimate:
         return max(walls, key=walls.__getitem__)
 
 
-def multiplied_as(precision: Dtype, unit: ProcessingUnit) -> Dtype:
+def multiplied_as(precision: Dtype, unit: ProcessingUnit, program: Program | None = None) -> Dtype:
     """The dtype that a precision's matmuls run in on ``unit``.
 
     f16 is a storage format and multiplied in f32. int4 is multiplied as int8 where the unit has no figure for it: its
-    nibbles become bytes on the way. What the unit has no arithmetic for is multiplied in f32.
+    nibbles become bytes on the way. What the unit has no arithmetic for is multiplied in f32, and so is what a traced
+    program widens: int4, and int8 without loads of bytes.
     """
+    if program in ("cpu", "gpu", "words") and (precision == "int4" or program == "words"):
+        return "f32"
     return next((dtype for dtype in _MULTIPLIED_AS[precision] if dtype in unit.peak), "f32")
 
 
-def roofline(work: Work, unit: ProcessingUnit, precision: Dtype, *, cores: int | None = None) -> RooflineEstimate:
+def roofline(
+    work: Work, unit: ProcessingUnit, precision: Dtype, *, cores: int | None = None, program: Program | None = None
+) -> RooflineEstimate:
     """Seconds of ``work`` on ``cores`` of ``unit``: arithmetic scales with cores, bandwidth and launches do not."""
     share = (cores or unit.cores) / unit.cores
-    peak = unit.peak[multiplied_as(precision, unit)].value * share
+    peak = unit.peak[multiplied_as(precision, unit, program)].value * share
     return RooflineEstimate(
         bandwidth=work.bytes / unit.bandwidth.value,
         arithmetic=work.operations / peak,

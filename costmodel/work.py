@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from paceline.costmodel.memory import ffn_matrices, head_stored_as, layer_matrices, matrix_bytes, stored_as
 from paceline.costmodel.model_spec import ModelSpec
+from paceline.costmodel.traced import Program, traced_launches, traced_traffic
 from paceline.targets import Dtype
 
 _F32 = 4
@@ -14,12 +15,16 @@ LANES, LARGEST_HEAD = 16, 256  # output channels of a block of weights, elements
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Arithmetic operations (a multiply-add is two), bytes from and to memory, and kernel launches."""
+    """Arithmetic operations (a multiply-add is two), bytes from and to memory, and launches: dispatches and copies.
+
+    ``attended`` of the operations are attention's, in f32 at every precision.
+    """
 
     operations: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
     dispatches: int = 0
+    attended: int = 0
 
     def __add__(self, other: Work) -> Work:
         return Work(
@@ -27,11 +32,16 @@ class Work:
             self.bytes_read + other.bytes_read,
             self.bytes_written + other.bytes_written,
             self.dispatches + other.dispatches,
+            self.attended + other.attended,
         )
 
     def __mul__(self, times: int) -> Work:
         return Work(
-            self.operations * times, self.bytes_read * times, self.bytes_written * times, self.dispatches * times
+            self.operations * times,
+            self.bytes_read * times,
+            self.bytes_written * times,
+            self.dispatches * times,
+            self.attended * times,
         )
 
     @property
@@ -65,7 +75,8 @@ def attention(spec: ModelSpec, width: int, context: int) -> Work:
     heads = (scores + mix) * spec.kv_heads
     batched = Work(heads.operations, heads.bytes_read, heads.bytes_written, 2)
     append = Work(0, 0, 2 * width * spec.kv_heads * spec.head_size * _F32, 1)
-    return batched + elementwise(width * spec.heads * context, operations=5) + append
+    work = batched + elementwise(width * spec.heads * context, operations=5) + append
+    return replace(work, attended=work.operations)
 
 
 def feed_forward(spec: ModelSpec, width: int, precision: Dtype) -> Work:
@@ -108,17 +119,28 @@ def kernel_calls(spec: ModelSpec, precision: Dtype) -> int:
     return spec.layers * calls + 4
 
 
-def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, kernels: bool = False) -> Work:
+def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, program: Program | None = None) -> Work:
     """One pass of ``width`` tokens: embedding, layers, last norm and head.
 
+    Without ``program``, what has to be computed: every weight is read once, and nothing is copied.
     ``context`` is how many positions attention reads: all that there is room for in a traced program, which masks
-    what is not there, and in one of ``kernels`` what is there, the new tokens included; of that, layers with a window
+    what is not there, and in one of kernels what is there, the new tokens included; of that, layers with a window
     read what is in it.
     """
     rows = elementwise(width * spec.hidden, operations=4)
     head = linear(width, spec.vocabulary, spec.hidden, head_stored_as(spec, precision))
-    sliding = len(spec.sliding_layers) if kernels else 0
+    sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
     whole, window = (layer(spec, width, positions, precision) for positions in (context, seen))
     work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head
-    return replace(work, dispatches=kernel_calls(spec, precision)) if kernels else work
+    if program == "kernels":
+        return replace(work, dispatches=kernel_calls(spec, precision))
+    return _traced(work, spec, width, context, precision, program) if program else work
+
+
+def _traced(work: Work, spec: ModelSpec, width: int, context: int, precision: Dtype, program: Program) -> Work:
+    read, written = traced_traffic(spec, width, context, precision, program)
+    launches = traced_launches(spec, width, precision, program)
+    return replace(
+        work, bytes_read=work.bytes_read + read, bytes_written=work.bytes_written + written, dispatches=launches
+    )

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Literal, Protocol, cast
 
 from paceline.costmodel import Drafting, ModelSpec, Profile, Role, RooflineEstimate, Work, forward, roofline
+from paceline.costmodel.traced import Program, program_on
 from paceline.errors import ProfileError
 from paceline.partition.bundle import Bundle, BundledModel
 from paceline.targets import Dtype, ProcessingUnit
@@ -85,14 +86,15 @@ class RooflineTimes:
     def estimate(self, role: Role, unit: str, width: int, cores: int) -> RooflineEstimate:
         """The pass and the wall that it hits."""
         model, processor = self._placed(role, unit)
-        return roofline(self.work(role, unit, width), processor, cast(Dtype, model.precision), cores=cores)
+        program, precision = program_on(processor, kernels=unit in model.kernels), cast(Dtype, model.precision)
+        return roofline(self.work(role, unit, width), processor, precision, cores=cores, program=program)
 
     def work(self, role: Role, unit: str, width: int) -> Work:
         """What the pass computes and moves."""
-        model, _ = self._placed(role, unit)
-        precision, capacity, kernels = cast(Dtype, model.precision), self.bundle.context, unit in model.kernels
-        context = middle(capacity, width) + width if kernels else capacity
-        return _work(model.spec, width, context, precision, kernels)
+        model, processor = self._placed(role, unit)
+        program, capacity = program_on(processor, kernels=unit in model.kernels), self.bundle.context
+        context = middle(capacity, width) + width if program == "kernels" else capacity
+        return _work(model.spec, width, context, cast(Dtype, model.precision), program)
 
     def _placed(self, role: Role, unit: str) -> tuple[BundledModel, ProcessingUnit]:
         model, processor = model_of(self.bundle, role), self.bundle.soc.unit(unit)
@@ -108,8 +110,8 @@ class RooflineTimes:
 
 
 @lru_cache(maxsize=1 << 12)
-def _work(spec: ModelSpec, width: int, context: int, precision: Dtype, kernels: bool) -> Work:
-    return forward(spec, width=width, context=context, precision=precision, kernels=kernels)
+def _work(spec: ModelSpec, width: int, context: int, precision: Dtype, program: Program) -> Work:
+    return forward(spec, width=width, context=context, precision=precision, program=program)
 
 
 def middle(context: int, width: int) -> int:

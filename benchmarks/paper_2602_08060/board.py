@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from paceline.costmodel import ModelSpec, Round, forward, independent, plain_round, roofline, speculative_round
+from paceline.costmodel.traced import program_on
 from paceline.targets import Dtype, ProcessingUnit, load_soc
 from paper_2602_08060.published import INPUT_LENGTH, MOST_AHEAD, best_of
 
@@ -81,9 +82,9 @@ class Board:
             length = INPUT_LENGTH + width - 1
             work = forward(spec, width=length, context=length, precision=precision)
         else:
-            kernels = processor.kind == "cpu"
-            context = INPUT_LENGTH + width - 1 if kernels else CONTEXT
-            work = forward(spec, width=width, context=context, precision=precision, kernels=kernels)
+            program = program_on(processor, kernels=processor.kind == "cpu")
+            context = INPUT_LENGTH + width - 1 if program == "kernels" else CONTEXT
+            work = forward(spec, width=width, context=context, precision=precision, program=program)
         return roofline(work, processor, precision, cores=cores).seconds
 
 

@@ -18,6 +18,7 @@ from paceline.costmodel import (
     matmul,
     parameters,
 )
+from paceline.costmodel.traced import Program
 from paceline.costmodel.work import elementwise, feed_forward, kernels_take
 from paceline.targets import Dtype
 
@@ -90,23 +91,24 @@ def test_experts_work_on_active_parameters_and_are_read_once() -> None:
 
 
 @pytest.mark.parametrize(("precision", "calls"), [("f32", 8), ("f16", 8), ("int8", 10), ("int4", 10)])
-def test_kernels_are_a_handful_of_launches_and_the_same_work(precision: Dtype, calls: int) -> None:
-    traced, called = (forward(TINY, width=2, context=64, precision=precision, kernels=k) for k in (False, True))
+def test_kernels_are_a_handful_of_launches_and_do_what_has_to_be_done(precision: Dtype, calls: int) -> None:
+    programs: tuple[Program | None, ...] = ("kernels", None, "cpu")
+    called, least, traced = (forward(TINY, width=2, context=64, precision=precision, program=p) for p in programs)
     assert called.dispatches == 2 * calls + 4 < traced.dispatches
-    assert (called.operations, called.bytes) == (traced.operations, traced.bytes)
+    assert (called.operations, called.bytes) == (least.operations, least.bytes)
+    assert called.operations == traced.operations and called.bytes < traced.bytes
 
 
 def test_kernels_read_the_window_of_layers_that_have_one() -> None:
     windowed = msgspec.structs.replace(TINY, sliding_window=100, sliding_layers=(0,))
 
-    def work(spec: ModelSpec, context: int, *, kernels: bool) -> Work:
-        return forward(spec, width=3, context=context, precision="f32", kernels=kernels)
+    def work(spec: ModelSpec, context: int, program: Program) -> Work:
+        return forward(spec, width=3, context=context, precision="f32", program=program)
 
-    for kernels in (True, False):
-        assert work(windowed, 100, kernels=kernels) == work(TINY, 100, kernels=kernels)
-    assert work(windowed, 1000, kernels=False) == work(TINY, 1000, kernels=False)
+    assert work(windowed, 100, "kernels") == work(TINY, 100, "kernels")
+    assert work(windowed, 1000, "cpu").bytes == work(TINY, 1000, "cpu").bytes
     read = attention(TINY, 3, 1000).bytes - attention(TINY, 3, 102).bytes
-    assert work(TINY, 1000, kernels=True).bytes - work(windowed, 1000, kernels=True).bytes == read
+    assert work(TINY, 1000, "kernels").bytes - work(windowed, 1000, "kernels").bytes == read
 
 
 def test_int8_reads_about_a_quarter() -> None:

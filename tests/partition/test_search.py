@@ -305,11 +305,13 @@ def test_the_default_says_that_it_is_one() -> None:
 
 
 def test_a_roofline_stands_in_for_a_board_that_is_not_here() -> None:
-    plan = choose(BUNDLE, profile=None, alpha=0.8)
+    models = tuple(msgspec.structs.replace(model, kernels={"cpu": "x86_64-avx2"}) for model in BUNDLE.models)
+    bundle = msgspec.structs.replace(BUNDLE, models=models)
+    plan = choose(bundle, profile=None, alpha=0.8)
     assert plan.estimate.source == "roofline" and plan.cores == {"cpu": 2}
     faster = msgspec.structs.replace(unit("cpu"), bandwidth=figure(20e9))
     soc = msgspec.structs.replace(BUNDLE.soc, units=(faster, unit("gpu")))
-    again = choose(msgspec.structs.replace(BUNDLE, soc=soc), profile=None, alpha=0.8)
+    again = choose(msgspec.structs.replace(bundle, soc=soc), profile=None, alpha=0.8)
     assert again.estimate.seconds_per_token < plan.estimate.seconds_per_token
 
 

@@ -20,6 +20,7 @@ from paceline.costmodel import (
     roofline,
     weights_bytes,
 )
+from paceline.costmodel.traced import Program
 from paceline.errors import PairError, PlanError, UsageError
 from paceline.partition import Mapping, choose
 from paceline.partition.figures import with_figures
@@ -47,14 +48,14 @@ def row(answer: WhatIf, **fields: Any) -> Row:
 
 
 def test_a_row_by_hand() -> None:
-    def seconds(spec: ModelSpec, name: str, width: int, *, kernels: bool) -> float:
-        context = middle(512, width) + width if kernels else 512
-        work = forward(spec, width=width, context=context, precision="int8", kernels=kernels)
-        return roofline(work, unit(name), "int8").seconds
+    def seconds(spec: ModelSpec, name: str, width: int, program: Program) -> float:
+        context = middle(512, width) + width if program == "kernels" else 512
+        work = forward(spec, width=width, context=context, precision="int8", program=program)
+        return roofline(work, unit(name), "int8", program=program).seconds
 
     # The CPU has kernels, the GPU's programs are traced; 4 tokens are verified at a compiled width of 4.
-    one, two = (seconds(DRAFTER, "gpu", width, kernels=False) for width in (1, 2))
-    round_seconds = 3 * one + 0.9**3 * (two - one) + seconds(TARGET, "cpu", 4, kernels=True)
+    one, two = (seconds(DRAFTER, "gpu", width, "gpu") for width in (1, 2))
+    round_seconds = 3 * one + 0.9**3 * (two - one) + seconds(TARGET, "cpu", 4, "kernels")
     found = row(what_if(QUESTION), mapping=Mapping(target="cpu", drafter="gpu"), draft_length=3)
     assert found.estimate.round_seconds == pytest.approx(round_seconds)
     assert found.estimate.seconds_per_token == pytest.approx(round_seconds / expected_tokens(0.9, 3))

@@ -1,0 +1,104 @@
+"""What a compiler makes of a traced pass, beyond what has to be computed: dispatches, copies, weights in other forms.
+
+IREE's own statistics of tiny programs are where this is from; tests/costmodel/test_traced.py asks it again. Sizes of a
+model do not matter to any of it, only its features do. docs/costmodel.md says what the terms are.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from paceline.costmodel.memory import (
+    cache_bytes,
+    ffn_matrices,
+    head_stored_as,
+    layer_matrices,
+    matrix_bytes,
+    stored_as,
+)
+from paceline.costmodel.model_spec import ModelSpec
+from paceline.targets import Dtype, ProcessingUnit
+
+Program = Literal["kernels", "cpu", "gpu", "words"]
+"""Calls of kernels; or traced, for a CPU, for a GPU that loads bytes, or for one that loads words only."""
+
+_F32 = 4
+_FEW = 8  # new rows up to which each is laid over a cache by itself
+# Dispatches of a layer and outside the layers, at width 1 and at more, by kind of unit and precision.
+_LAYER: dict[tuple[Program, Dtype], tuple[int, int]] = {
+    ("cpu", "f32"): (20, 21), ("cpu", "f16"): (20, 21), ("cpu", "int8"): (28, 33), ("cpu", "int4"): (24, 27),
+    ("gpu", "f32"): (18, 19), ("gpu", "f16"): (18, 19), ("gpu", "int8"): (26, 29), ("gpu", "int4"): (26, 28),
+    ("words", "f32"): (18, 19), ("words", "f16"): (18, 19), ("words", "int8"): (46, 49), ("words", "int4"): (36, 39),
+}  # fmt: skip
+_OUTSIDE: dict[tuple[Program, Dtype], tuple[int, int]] = {
+    ("cpu", "f32"): (17, 16), ("cpu", "f16"): (18, 16), ("cpu", "int8"): (19, 19), ("cpu", "int4"): (17, 16),
+    ("gpu", "f32"): (17, 16), ("gpu", "f16"): (18, 16), ("gpu", "int8"): (19, 19), ("gpu", "int4"): (19, 18),
+    ("words", "f32"): (17, 16), ("words", "f16"): (18, 16), ("words", "int8"): (29, 29), ("words", "int4"): (24, 24),
+}  # fmt: skip
+_SHARED = 3
+_CACHE_COPIES = 4  # each of both caches goes in and out of a pass
+
+
+def program_on(unit: ProcessingUnit, *, kernels: bool) -> Program:
+    """How a program for ``unit`` is made."""
+    if kernels:
+        return "kernels"
+    if unit.kind == "cpu":
+        return "cpu"
+    return "words" if unit.storage_bits > 8 else "gpu"
+
+
+def traced_launches(spec: ModelSpec, width: int, precision: Dtype, program: Program) -> int:
+    """Dispatches and copies of a traced pass."""
+    many = int(width > 1)
+    dispatches = spec.layers * _LAYER[program, precision][many] + _OUTSIDE[program, precision][many]
+    features = (4 if many else 2) * spec.qk_norm + (0 if many else 2) * spec.post_norms
+    # A lone head of keys and values gets a twin; a single row's are copied into their places.
+    twin = (9 if not many or width > _FEW else 8) * (spec.kv_heads == 1)
+    placing = 0 if many else 2
+    gathering = 2 if width > _FEW else 0
+    return dispatches + spec.layers * (features + twin + placing) + _kinds(spec) + gathering + _CACHE_COPIES
+
+
+def _kinds(spec: ModelSpec) -> int:
+    """Dispatches that layers of one kind, with a window or without, share; a layer that is the only one needs none."""
+    kinds = [count for count in (len(spec.sliding_layers), spec.layers - len(spec.sliding_layers)) if count]
+    return _SHARED * (len(kinds) - 1 - kinds.count(1))
+
+
+def traced_traffic(spec: ModelSpec, width: int, context: int, precision: Dtype, program: Program) -> tuple[int, int]:
+    """Bytes read and written beyond reading weights and caches once.
+
+    Caches [context positions] are copied in and out of the pass, and every layer lays its new rows over them; a lone
+    head of theirs is written twice more, and read as often.
+    """
+    caches, twin = cache_bytes(spec, context), spec.kv_heads == 1
+    read, written = caches * (6 if twin else 3), caches * (5 if twin else 3)
+    for times, rows, columns, stored in _multiplied(spec, width, precision):
+        more_read, more_written = _widened(rows, columns, stored, program)
+        read, written = read + times * more_read, written + times * more_written
+    return read, written
+
+
+def _multiplied(spec: ModelSpec, width: int, precision: Dtype) -> list[tuple[int, int, int, Dtype]]:
+    """(how often, rows, columns, stored as) of every matrix that ``width`` tokens are multiplied with."""
+    awake = min(spec.experts.count, spec.experts.active * width) if spec.experts else 1
+    return [
+        *((spec.layers, *shape, stored_as("qkv", precision)) for shape in layer_matrices(spec)),
+        *((spec.layers * awake, *shape, precision) for shape in ffn_matrices(spec)),
+        (1, spec.vocabulary, spec.hidden, head_stored_as(spec, precision)),
+    ]
+
+
+def _widened(rows: int, columns: int, stored: Dtype, program: Program) -> tuple[int, int]:
+    """Bytes read and written for one matrix beyond reading it once as it is stored.
+
+    A CPU's program widens int4 when it is loaded and reads f32 ever after. A GPU's does so in every pass, by way of
+    one i32 a weight; without loads of bytes it takes int8 apart too, byte by byte, and puts the four parts together.
+    """
+    elements, whole = rows * columns, _F32 * rows * columns
+    if stored == "int4":
+        return (whole - matrix_bytes(rows, columns, stored), 0) if program == "cpu" else (2 * whole, 2 * whole)
+    if stored == "int8" and program == "words":
+        return 3 * elements + 2 * whole, 2 * whole
+    return 0, 0
