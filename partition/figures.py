@@ -7,7 +7,6 @@ from typing import get_args
 
 import msgspec
 
-from paceline.costmodel.roofline import multiplied_as
 from paceline.errors import UsageError
 from paceline.targets import Dtype, Figure, ProcessingUnit, Soc
 
@@ -59,14 +58,18 @@ def _changed(unit: ProcessingUnit, values: Mapping[str, float]) -> ProcessingUni
     return msgspec.structs.replace(unit, peak=kept, **figures)
 
 
-def unsure_figures(soc: Soc, precisions: Iterable[Dtype]) -> tuple[str, ...]:
-    """Keys of the figures that a roofline at ``precisions`` uses and that nobody measured or published."""
-    wanted = list(precisions)
+def unsure_figures(soc: Soc, multiplied: Iterable[tuple[str, Dtype]]) -> tuple[str, ...]:
+    """Keys of figures that nobody measured or published, of those that a roofline uses.
+
+    ``multiplied`` says in which dtypes which unit multiplies.
+    """
+    wanted = set(multiplied)
     found = {"memory": soc.memory} if soc.shared_memory else {}
     for unit in soc.units:
-        peaks = dict.fromkeys(multiplied_as(precision, unit) for precision in wanted)
         found |= {f"{unit.name}.bandwidth": unit.bandwidth, f"{unit.name}.launch": unit.launch}
-        found |= {f"{unit.name}.peak.{dtype}": unit.peak[dtype] for dtype in peaks}
+        found |= {
+            f"{unit.name}.peak.{dtype}": peak for dtype, peak in unit.peak.items() if (unit.name, dtype) in wanted
+        }
     return tuple(key for key, figure in found.items() if _unsure(figure))
 
 

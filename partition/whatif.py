@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
 from paceline.costmodel import Role
+from paceline.costmodel.roofline import multiplied_as
+from paceline.costmodel.traced import program_on
 from paceline.errors import PlanError
 from paceline.partition.candidates import Candidate, Search
 from paceline.partition.feasible import model_footprint, placements
@@ -106,7 +108,7 @@ def what_if(question: Question) -> WhatIf:
         alpha_source=found[0].search.beliefs["model"].source,
         rows=tuple(sorted(rows, key=lambda row: (row.estimate.seconds_per_token, row.draft_length))),
         rejected=rejected,
-        estimated=unsure_figures(question.soc, _used(question)),
+        estimated=unsure_figures(question.soc, _multiplied(one.search for one in found)),
     )
 
 
@@ -121,9 +123,15 @@ def candidates(searches: Iterable[Search]) -> Iterator[Found]:
         targets.add(target)
 
 
-def _used(question: Question) -> tuple[Dtype, ...]:
-    roles = [role for role, _ in question.models]
-    return tuple(dict.fromkeys(pair.of(role) for pair in question.precisions for role in roles))
+def _multiplied(searches: Iterable[Search]) -> set[tuple[str, Dtype]]:
+    """Units, and the dtypes that programs of the searches multiply in there."""
+    found = set[tuple[str, Dtype]]()
+    for bundle in {id(search): search.bundle for search in searches}.values():
+        for model in bundle.models:
+            for unit in (unit for unit in bundle.soc.units if unit.name in model.programs):
+                program = program_on(unit, kernels=unit.name in model.kernels)
+                found.add((unit.name, multiplied_as(cast(Dtype, model.precision), unit, program)))
+    return found
 
 
 def _rejections(found: Iterable[Found]) -> Iterator[Rejection]:

@@ -108,7 +108,8 @@ def test_the_answer_for_people(run: Run) -> None:
 def test_a_loss_is_called_one(run: Run) -> None:
     text = run(*PAIR, "--alpha", 0.1).stdout
     assert "best: target on cpu x6 int4, no speculation" in text
-    text = run(*PAIR, "--alpha", 0.9, "--override", "peak.int8=1e6").stdout
+    slow = ("--override", "peak.int8=1e6", "--override", "peak.f32=1e6")
+    text = run(*PAIR, "--alpha", 0.9, *slow).stdout
     assert "never: a loss even if every draft is kept" in text
     assert "never: a loss at 1/64 to 64 times the SoC's" in text
     assert "never: a loss even if it took no time" in text

@@ -58,7 +58,7 @@ def test_memory_is_that_of_units_and_soc() -> None:
 
 
 def test_unsure_figures_are_those_that_are_used() -> None:
-    assert "cpu.peak.f32" in unsure_figures(IMX95, ["f32"])
-    assert "cpu.peak.f32" not in unsure_figures(IMX95, ["int8"])
+    assert "cpu.peak.f32" in unsure_figures(IMX95, [("cpu", "f32")])
+    assert "cpu.peak.f32" not in unsure_figures(IMX95, [("cpu", "int8"), ("gpu", "f32")])
     unknown = msgspec.structs.replace(IMX95, memory=Figure(value=1e9, source="estimated: a guess"))
     assert unsure_figures(unknown, [])[0] == "memory"
