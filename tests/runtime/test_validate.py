@@ -69,7 +69,7 @@ def test_lengths_that_cannot_be_run(null_bundle: Callable[..., Path], lengths: t
 
 def test_a_target_that_is_too_large(null_bundle: Callable[..., Path]) -> None:
     tight = Soc(name="tight", description="", memory=Figure(value=1.0, source="test"), units=(NULL_UNIT,))
-    with pytest.raises(PlanError, match="runs nowhere here: target=cpu: target on cpu .* of memory"):
+    with pytest.raises(PlanError, match=r"runs nowhere here: target=cpu: target on cpu .* of memory"):
         found(null_bundle(soc=tight))
 
 

@@ -32,8 +32,8 @@ def bundle(null_bundle: Callable[..., Path]) -> Bundle:
 
 def test_a_row_has_the_parts_of_its_round() -> None:
     found = row("cpu", 3, 0.02, 0.025, tokens=2.0)
-    assert (found.predicted, found.error) == (pytest.approx(0.02), pytest.approx(-0.2))
-    assert (found.draft, found.verify, found.host) == (pytest.approx(0.02), pytest.approx(0.01), pytest.approx(0.01))
+    assert [found.predicted, found.error] == pytest.approx([0.02, -0.2])
+    assert [found.draft, found.verify, found.host] == pytest.approx([0.02, 0.01, 0.01])
 
 
 def test_errors_decision_and_regret(bundle: Bundle) -> None:
