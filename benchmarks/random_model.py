@@ -1,4 +1,4 @@
-"""A checkpoint with random weights and the tokenizer of a model package: a tiny pair for all mappings, or a bad drafter.
+"""A checkpoint of random weights with the tokenizer of a model package: a tiny pair for all mappings, or a bad drafter.
 
     .venv/bin/python benchmarks/random_model.py packages/smollm2 checkpoints/tiny --hidden 64 --layers 2
     paceline import checkpoints/tiny -o packages/tiny
