@@ -90,6 +90,8 @@ class Search:
     def _unmeasured(self, mapping: Mapping) -> str | None:
         for model, unit in placements(self.bundle, mapping):
             if all(self.times.seconds(model.role, unit, 1, cores) is None for cores in self.times.cores(unit)):
+                if self.times.source == "calibration":
+                    return f"the calibration knows no {model.precision} programs on {unit} such as the {model.role}'s"
                 return f"the profile has no {model.role} on {unit}; run 'paceline profile' where that unit works"
         return None
 
@@ -164,9 +166,16 @@ def pacing_of(times: Times, widths: Sequence[int], choice: Candidate, belief: Be
             break
     return Pacing(
         round_seconds=tuple(costs.seconds for costs in rounds),
-        chain=always.probabilities(len(rounds) - 1),
+        chain=_chain(always, choice.draft_length, len(rounds) - 1),
         read_seconds=_read_seconds(times, widths, choice),
     )
+
+
+def _chain(belief: Belief, chosen: int, longest: int) -> tuple[float, ...]:
+    """P(first k drafts accepted), as rounds of the chosen length have it, and beyond it as the longest go on."""
+    near, far = belief.probabilities(min(chosen, longest)), belief.probabilities(longest)
+    scale = near[-1] / far[len(near) - 1] if far[len(near) - 1] else 0.0
+    return (*near, *(min(near[-1], scale * reached) for reached in far[len(near) :]))
 
 
 def _read_seconds(times: Times, widths: Sequence[int], choice: Candidate) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pytest
@@ -64,6 +64,15 @@ def test_prompt_lookup_is_taken_to_find_something_and_has_nothing_to_read() -> N
     assert pacing.chain == (0.75, 0.5)
     assert pacing.round_seconds == pytest.approx([1.01, 1.1 + 0.021, 1.3 + 0.022])
     assert pacing.read_seconds == 0.0
+
+
+def test_the_chain_is_that_of_the_chosen_length_and_goes_on_as_the_longest() -> None:
+    short = Acceptance(drafter="int8", asked=1, counts={1: (20, 80)})
+    long = Acceptance(drafter="int8", asked=3, counts={3: (40, 20, 20, 20)})
+    belief = Belief(alpha=0.5, source="measured", measured=(short, long))
+    assert pacing_of(Seconds(), WIDTHS, choice("cpu"), belief, 3).chain == pytest.approx((0.8, 0.8 * 2 / 3, 0.8 / 3))
+    never = replace(belief, measured=(short, Acceptance(drafter="int8", asked=3, counts={3: (9, 0, 0, 0)})))
+    assert pacing_of(Seconds(), WIDTHS, choice("cpu"), never, 3).chain == (0.8, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(("missing", "longest", "lengths"), [({16}, 8, 3), (set(), 99, 15), (set(), 1, 1)])
