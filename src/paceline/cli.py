@@ -20,7 +20,7 @@ from paceline.errors import PacelineError
 
 COMMANDS = (
     *("doctor", "targets", "whatif", "import", "compile", "profile", "acceptance"),
-    *("plan", "validate", "run", "bench"),
+    *("calibrate", "plan", "validate", "run", "bench"),
 )
 INTERRUPTED = 130
 # modules that a board does without, and the extra that brings each

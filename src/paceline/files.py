@@ -134,6 +134,19 @@ def _exchange(scratch: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def check_place(path: Path) -> Path:
+    """Return ``path`` if a file can be written there, as far as that shows beforehand: for what takes minutes to make.
+
+    Raises:
+        OutputError: its folder does not exist or may not be written, or a folder stands there.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write {path}: {'it is a folder' if path.is_dir() else 'its folder is read-only'}")
+    return path
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file by renaming a finished one; what is no file, such as a pipe or /dev/null, is written to instead.
 

@@ -94,6 +94,7 @@ def test_validate_says_what_was_lost(run: Run, null_bundle: Callable[..., Path],
         (("--draft-lengths", "40"), "draft length 40 cannot be run"),
         (("--unit", "npu"), "has no unit 'npu'"),
         (("--prompts", "absent.jsonl"), "cannot read the prompts in absent.jsonl"),
+        (("-o", "absent/v.json"), "there is no folder absent"),
         (("--tokens", "1"), "should be greater than or equal to 2"),
     ],
 )
@@ -102,6 +103,14 @@ def test_odd_words_are_a_sentence(
 ) -> None:
     result = run("validate", null_bundle(), *words)
     assert result.exit_code in (1, 2) and sentence in result.output and "Traceback" not in result.output
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(
+    run: Run, null_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptance, "measure_acceptance", None)
+    result = run("acceptance", null_bundle(), "-o", tmp_path)
+    assert result.exit_code == 1 and "it is a folder" in result.output
 
 
 def test_texts_that_differ_are_an_error(

@@ -10,7 +10,17 @@ import msgspec
 import pytest
 
 from paceline.errors import BundleError, OutputError, UsageError
-from paceline.files import FileEntry, cache_folder, describe, new_folder, read_json, write_bytes, write_json, writing
+from paceline.files import (
+    FileEntry,
+    cache_folder,
+    check_place,
+    describe,
+    new_folder,
+    read_json,
+    write_bytes,
+    write_json,
+    writing,
+)
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,3 +149,10 @@ def test_a_checksum_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert describe(tmp_path / "a") == FileEntry(bytes=3, sha256=expected)
+
+
+def test_a_place_is_checked_before_anything_is_made(tmp_path: Path) -> None:
+    assert check_place(tmp_path / "new.json") == tmp_path / "new.json"
+    for place, reason in ((tmp_path / "absent" / "a", "there is no folder"), (tmp_path, "it is a folder")):
+        with pytest.raises(OutputError, match=reason):
+            check_place(place)

@@ -48,12 +48,13 @@ def page(
     over the two: greedy speculation keeps exactly these drafts, whatever it would cost here.
     """
     from paceline.costmodel.acceptance import ACCEPTANCE
-    from paceline.files import write_json
+    from paceline.files import check_place, write_json
     from paceline.partition import read_bundle
     from paceline.runtime.acceptance import first_of_each, measure_acceptance
     from paceline.runtime.prompts import BUILT_IN, read_prompts
 
     compiled, chosen = read_bundle(bundle, checksums=True), read_prompts(prompts) if prompts else BUILT_IN
+    place = check_place(output or bundle / ACCEPTANCE)
     with console.progress(enabled=not as_json) as report:
         found = measure_acceptance(
             bundle,
@@ -64,7 +65,6 @@ def page(
             live=live,
             report=report,
         )
-    place = output or bundle / ACCEPTANCE
     write_json(place, found.file)
     if as_json:
         console.print_json(found.file)

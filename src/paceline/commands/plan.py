@@ -9,6 +9,7 @@ import typer
 
 from paceline import console
 from paceline.commands.plotting import Chart, Plot, check_options, plot_plan
+from paceline.errors import UsageError
 
 if TYPE_CHECKING:
     from paceline.costmodel import AcceptanceFile, Profile
@@ -44,6 +45,9 @@ def page(
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Predict from the SoC file: the board is not at hand.")
     ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --roofline: what 'paceline calibrate' made of profiles.")
+    ] = None,
     all_lengths: Annotated[bool, typer.Option("--all", help="List every draft length of every mapping.")] = False,
     plot: Plot = None,
     chart: Chart = None,
@@ -51,9 +55,10 @@ def page(
 ) -> None:
     """Choose mapping, cores and draft length of a bundle, and say why every alternative lost.
 
-    Times come from 'paceline profile' on this machine, or from a roofline. Writes plan.json into the bundle, which
-    'paceline run' follows.
+    Times come from 'paceline profile' on this machine, or from a roofline, which 'paceline calibrate' can teach.
+    Writes plan.json into the bundle, which 'paceline run' follows.
     """
+    from paceline.costmodel import read_calibration
     from paceline.files import write_json
     from paceline.partition import choose, read_bundle
     from paceline.partition.plan import PLAN
@@ -61,7 +66,10 @@ def page(
     from paceline.partition.times import MeasuredTimes, RooflineTimes
 
     check_options(plot, chart)
+    if calibration is not None and not roofline:
+        raise UsageError("--calibration is for --roofline; without it times come from the bundle's own profile")
     compiled = read_bundle(bundle)
+    taught = read_calibration(calibration, soc=compiled.soc.name) if calibration else None
     profile, unavailable = (None, {}) if roofline else _measured(bundle, compiled)
     kept = _kept(bundle, acceptance, compiled, needed=alpha is None)
     model = kept.of(compiled.drafter.precision) if kept and compiled.drafter else ()
@@ -69,6 +77,7 @@ def page(
     plan = choose(
         compiled,
         profile=profile,
+        calibration=taught,
         acceptance=model,
         ngram=ngram,
         alpha=alpha,
@@ -79,7 +88,7 @@ def page(
     )
     write_json(bundle / PLAN, plan)
     if plot is not None:
-        times = MeasuredTimes(compiled, profile) if profile else RooflineTimes(compiled)
+        times = MeasuredTimes(compiled, profile) if profile else RooflineTimes(compiled, calibration=taught)
         belief = beliefs_of(model, ngram, alpha)["model"]
         plot_plan(plot, chart, plan, bundle=compiled, times=times, belief=belief)
     if as_json:

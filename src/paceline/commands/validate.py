@@ -46,12 +46,14 @@ def page(
     Passes and host time are measured anew, in turns with the cases, and no case is looked at for its own prediction.
     The decision is what 'paceline plan' would make of these predictions; regret is what it lost to the best case.
     """
-    from paceline.files import write_json
+    from paceline.files import check_place, write_json
     from paceline.partition import read_bundle
     from paceline.runtime.prompts import BUILT_IN, read_prompts
     from paceline.runtime.validate import validate
 
     check_options(plot, None)
+    if output is not None:
+        check_place(output)
     with console.progress(enabled=not as_json) as report:
         found = validate(
             bundle,

@@ -53,6 +53,9 @@ def page(
         float | None,
         typer.Option(min=0, max=1 << 20, metavar="GIB", help="Memory to stay within (default: the SoC's)."),
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What 'paceline calibrate' made of profiles of this SoC.")
+    ] = None,
     max_draft_length: Annotated[int, typer.Option(min=0, max=64, help="Longest draft to consider.")] = 8,
     sweep: Annotated[
         list[str] | None,
@@ -68,10 +71,11 @@ def page(
 ) -> None:
     """Predict every mapping, core count, precision and draft length of two models on a SoC, best first.
 
-    Nothing is compiled and no weights are needed. Times come from a roofline over the SoC file. With --sweep, print
-    what is best at every point instead.
+    Nothing is compiled and no weights are needed. Times come from a roofline over the SoC file, or from a calibration
+    of it. With --sweep, print what is best at every point instead.
     """
     from paceline.commands import whatif_report as report
+    from paceline.costmodel import read_calibration
     from paceline.models import model_named
     from paceline.partition.axis import read_axis
     from paceline.partition.break_even import break_even
@@ -81,8 +85,9 @@ def page(
 
     check_options(plot, chart, swept=bool(sweep))
     target_spec, drafter_spec = model_named(target), model_named(drafter) if drafter else None
+    board = _soc(soc, override or [])
     question = Question(
-        soc=_soc(soc, override or []),
+        soc=board,
         target=target_spec,
         drafter=drafter_spec,
         precisions=_pairs(precision or ["int8", "target=int8,drafter=int4", "int4"], drafts=drafter_spec is not None),
@@ -92,6 +97,7 @@ def page(
         acceptance=_read(acceptance),
         max_draft_length=max_draft_length,
         memory_bytes=None if memory is None else int(memory * (1 << 30)),
+        calibration=read_calibration(calibration, soc=board.name) if calibration else None,
     )
     if sweep:
         found = swept(question, [read_axis(text) for text in sweep])

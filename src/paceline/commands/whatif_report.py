@@ -36,7 +36,8 @@ _POINT_HEADER = (
 def show(question: Question, answer: WhatIf, inverse: BreakEven | None, *, all_lengths: bool) -> None:
     """Print the answer for people: the best, the table, the inverse questions, what was ruled out, what is unsure."""
     models = f"{answer.target} with {answer.drafter} drafting" if answer.drafter else answer.target
-    print(f"{models} on {answer.soc}: predicted by a roofline, context {answer.context}")
+    taught = "calibrated " if question.calibration else ""
+    print(f"{models} on {answer.soc}: predicted by a {taught}roofline, context {answer.context}")
     _show_best(answer)
     rows = answer.rows if all_lengths else _best_of_each(answer.rows)
     shown = rows if all_lengths else rows[:_MOST_ROWS]
@@ -50,6 +51,9 @@ def show(question: Question, answer: WhatIf, inverse: BreakEven | None, *, all_l
     if answer.rejected:
         columns = ("target", "drafter", "precision", "reason")
         console.print_table("Ruled out", columns, _ruled_out(answer.rejected))
+    if question.calibration:
+        print("\npasses as the calibration has it; the host's time is left out")
+        return
     print("\na roofline is a lower bound on every pass, and leaves the host's time out")
     if answer.estimated:
         print(f"estimated in the SoC file, not measured: {', '.join(answer.estimated)}")

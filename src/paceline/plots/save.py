@@ -7,8 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paceline.errors import OutputError, UsageError
-from paceline.files import write_bytes
+from paceline.errors import UsageError
+from paceline.files import check_place, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,15 +23,13 @@ def check_plot(path: Path) -> Path:
 
     Raises:
         UsageError: the name does not end in .png or .svg.
-        OutputError: its folder does not exist.
+        OutputError: as ``check_place``.
         ModuleNotFoundError: matplotlib is not installed; the CLI says how to install it.
     """
     if _format(path) not in FORMATS:
         raise UsageError(f"a plot is written as .png or .svg; {path.name!r} ends in {path.suffix or 'neither'}")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
     importlib.import_module("matplotlib")
-    return path
+    return check_place(path)
 
 
 def save_plot(figure: Figure, path: Path) -> None:

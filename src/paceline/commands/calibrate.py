@@ -1,0 +1,114 @@
+"""``paceline calibrate``: what passes get of a SoC's figures, from the profiles of bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paceline import console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from paceline.costmodel import Calibration
+    from paceline.costmodel.calibration import Factors, Kind, Residual
+    from paceline.targets import Soc
+
+EPILOG = """\
+Examples:
+  $ paceline calibrate bundles/smollm2 bundles/qwen-int8 bundles/qwen-int4 -o calibration.json
+  $ paceline plan bundles/another --roofline --calibration calibration.json
+  $ paceline whatif --soc rpi5 --target qwen2.5-3b --calibration calibration.json
+"""
+_KINDS: dict[Kind, str] = {
+    "fitted": "the measurements themselves",
+    "widths": "widths that were left out of the fit",
+    "models": "models that were left out of the fit",
+}
+
+
+def page(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with a profile.json.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the calibration.")] = Path(
+        "calibration.json"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Fit a roofline to measured passes of one machine, and say how well it predicts passes that it did not see.
+
+    The more models and precisions, the better: bandwidth, launches and attention are told apart by models of different
+    size, arithmetic by widths.
+    """
+    from paceline.files import write_json
+    from paceline.partition import read_bundle
+    from paceline.partition.samples import calibrate_bundles
+
+    calibration = calibrate_bundles(bundles)
+    write_json(output, calibration)
+    if as_json:
+        console.print_json(calibration)
+    else:
+        _show(calibration, read_bundle(bundles[0]).soc, output)
+
+
+def _show(calibration: Calibration, soc: Soc, output: Path) -> None:
+    machine = calibration.machine
+    print(f"{calibration.soc} on {machine.cpu}, {machine.cores} cores: {len(calibration.residuals)} measured passes")
+    rows = [row for factors in calibration.factors for row in _factors(factors, soc)]
+    console.print_table("What passes get", ("programs", "figure", "fitted", "SoC file", "share"), rows)
+    print("predicted over measured, less 1, in %: with empty caches / with full ones")
+    for model in dict.fromkeys(residual.model for residual in calibration.residuals):
+        console.print_table(model, *_errors([r for r in calibration.residuals if r.model == model]))
+    summary = [
+        (_KINDS[kind], str(found.passes), f"{100 * found.median:.1f} %", f"{100 * found.percentile_90:.1f} %")
+        for kind, found in calibration.errors.items()
+    ]
+    console.print_table("Absolute errors", ("predicting", "passes", "median", "90 % below"), summary)
+    if "models" not in calibration.errors:
+        print("one model at each precision: nothing is known about the error on other models")
+    print(f"wrote {output}; next: paceline plan BUNDLE --roofline --calibration {output}")
+
+
+def _factors(factors: Factors, soc: Soc) -> Iterator[tuple[str, ...]]:
+    from paceline.costmodel.roofline import multiplied_as
+
+    unit = soc.unit(factors.unit)
+    assert unit is not None
+    traced = "kernels" if factors.program == "kernels" else "traced"
+    label, part = f"{factors.unit} x{factors.cores}, {traced}", factors.cores / unit.cores
+    yield _figure(label, "bandwidth", unit.bandwidth.value, factors.bandwidth, 1e9, "GB/s")
+    yield _figure(label, "attention in f32", unit.peak["f32"].value * part, factors.attention, 1e9, "Gop/s")
+    yield _figure(label, "launch", unit.launch.value, factors.launch, 1e-6, "us")
+    for precision, multiplying in factors.precisions.items():
+        peak = unit.peak[multiplied_as(precision, unit, factors.program)].value * part
+        yield _figure(label, f"products in {precision}", peak, multiplying.peak, 1e9, "Gop/s")
+        yield label, f"overlap p in {precision}", f"{multiplying.exponent:.1f}", "", ""
+
+
+def _figure(label: str, name: str, value: float, share: float, scale: float, symbol: str) -> tuple[str, ...]:
+    return label, name, f"{value * share / scale:.3g} {symbol}", f"{value / scale:.3g} {symbol}", f"{share:.2f}"
+
+
+def _errors(residuals: Sequence[Residual]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of one model: a row for each program, a column for each width."""
+    widths = sorted({residual.width for residual in residuals})
+    cells: dict[str, dict[int, list[Residual]]] = {}
+    for residual in residuals:
+        cells.setdefault(_program(residual), {}).setdefault(residual.width, []).append(residual)
+    rows = [(program, *(_cell(found.get(width, [])) for width in widths)) for program, found in cells.items()]
+    return ("width", *map(str, widths)), rows
+
+
+def _program(residual: Residual) -> str:
+    traced = "" if residual.program == "kernels" else " traced"
+    return f"{residual.precision} {residual.unit} x{residual.cores}{traced}"
+
+
+def _cell(residuals: Sequence[Residual]) -> str:
+    at: dict[int, list[float]] = {}
+    for residual in residuals:
+        at.setdefault(residual.position, []).append(residual.error("fitted") or 0.0)
+    ends = sorted(at)[:: max(1, len(at) - 1)]
+    return "/".join(f"{100 * sum(at[position]) / len(at[position]):+.0f}" for position in ends)
