@@ -18,6 +18,8 @@ from paceline.costmodel.acceptance import (
     nearest,
     read_acceptance,
 )
+from paceline.costmodel.calibration import Calibration, read_calibration
+from paceline.costmodel.fitting import calibrate
 from paceline.costmodel.known_models import find_model, known_model, known_models
 from paceline.costmodel.memory import (
     Footprint,
@@ -45,6 +47,7 @@ from paceline.costmodel.work import Work, attention, forward, kernel_calls, laye
 __all__ = [
     "Acceptance",
     "AcceptanceFile",
+    "Calibration",
     "Drafting",
     "Experts",
     "Footprint",
@@ -63,6 +66,7 @@ __all__ = [
     "break_even_alpha",
     "cache_bytes",
     "cache_rows",
+    "calibrate",
     "can_gain",
     "check_alpha",
     "count_rounds",
@@ -83,6 +87,7 @@ __all__ = [
     "parameters",
     "plain_round",
     "read_acceptance",
+    "read_calibration",
     "read_profile",
     "roofline",
     "speculative_round",

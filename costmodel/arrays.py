@@ -5,6 +5,7 @@ Their types say float, which is what they are about; ``in_place_of_number`` is t
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -27,3 +28,14 @@ def larger(one: float, other: float) -> float:
         return max(one, other)
     either: Any = np.maximum(one, other)
     return cast(float, either)
+
+
+def overlapped(one: float, other: float, exponent: float) -> float:
+    """(one^p + other^p)^(1/p) of two times: their sum at p = 1, nearer to the larger of them the larger p is."""
+    most = larger(one, other)
+    if isinstance(exponent, float) and exponent == math.inf:
+        return most
+    least: Any = one + other - most
+    share: Any = np.divide(least, most, out=np.zeros_like(most, dtype=np.float64), where=np.asarray(most) > 0)
+    together = most * (1.0 + share**exponent) ** (1.0 / exponent)
+    return cast(float, together if np.ndim(together) else float(together))

@@ -124,26 +124,24 @@ def interpolate(points: Sequence[tuple[float, float]], at: float) -> float:
     return low[1] + share * (high[1] - low[1])
 
 
-def read_profile(folder: Path, *, bundle: str, machine: Machine) -> Profile:
+def read_profile(folder: Path, *, bundle: str, machine: Machine | None = None) -> Profile:
     """Read ``profile.json`` of a bundle folder.
 
     Args:
         bundle: digest of the bundle as it is now.
-        machine: this machine.
+        machine: this machine; None takes a profile of any.
 
     Raises:
         ProfileError: missing, damaged, of another schema, another bundle or another machine.
     """
-    path = folder / PROFILE
+    path, again = folder / PROFILE, f"run 'paceline profile {folder}' again"
+    or_else = "" if machine is None else ", or plan with --roofline"
     if not path.is_file():
-        raise ProfileError(f"{folder} has no {PROFILE}; run 'paceline profile {folder}', or plan with --roofline")
-    again = f"run 'paceline profile {folder}' again"
+        raise ProfileError(f"{folder} has no {PROFILE}; run 'paceline profile {folder}'{or_else}")
     profile = read_json(path, Profile, error=ProfileError, schema=SCHEMA, remedy=again)
     if profile.bundle != bundle:
         raise ProfileError(f"{path} was measured with other programs or weights than the bundle holds now; {again}")
-    if differences := machine.differences(profile.machine):
+    if machine is not None and (differences := machine.differences(profile.machine)):
         found = "; ".join(differences)
-        raise ProfileError(
-            f"{path} was measured on another machine (this one has {found}); {again}, or plan with --roofline"
-        )
+        raise ProfileError(f"{path} was measured on another machine (this one has {found}); {again}{or_else}")
     return profile

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from paceline.costmodel.arrays import larger
+from paceline.costmodel.arrays import overlapped
 from paceline.costmodel.traced import Program
 from paceline.costmodel.work import Work
 from paceline.targets import Dtype, ProcessingUnit
 
 Bound = Literal["bandwidth", "arithmetic", "launches"]
+_LOGIT = 4  # bytes
 # The first that a unit has a figure for.
 _MULTIPLIED_AS: dict[Dtype, tuple[Dtype, ...]] = {
     "f32": (),
@@ -21,20 +23,46 @@ _MULTIPLIED_AS: dict[Dtype, tuple[Dtype, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RooflineEstimate:
-    """A lower bound in seconds: max(bandwidth, arithmetic) + launches.
+class Shares:
+    """What a pass gets of a unit's figures; without a calibration all, and reading hides behind arithmetic.
 
-    ``bound`` names the largest of the three. Figures of a unit may be arrays [points], and then so is what follows from
-    them, but for ``bound``.
+    Attributes:
+        bandwidth, peak: shares of these figures.
+        attention: share of the f32 peak that attention gets.
+        logits: share of the bandwidth at which logits are stored and the largest of them is found.
+        launch, call: how many of the launch figure's seconds one launch takes, and the pass as such.
+        exponent: p of (bandwidth^p + arithmetic^p)^(1/p).
+    """
+
+    bandwidth: float = 1.0
+    peak: float = 1.0
+    attention: float = 1.0
+    logits: float = math.inf
+    launch: float = 1.0
+    call: float = 0.0
+    exponent: float = math.inf
+
+
+WHOLE = Shares()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RooflineEstimate:
+    """Seconds: (bandwidth^p + arithmetic^p)^(1/p) + logits + launches, where p is ``exponent``.
+
+    It is a lower bound where p is infinite and ``logits`` 0. ``bound`` names the largest of the other three. Figures
+    of a unit may be arrays [points], and then so is what follows from them, but for ``bound``.
     """
 
     bandwidth: float
     arithmetic: float
     launches: float
+    logits: float = 0.0
+    exponent: float = math.inf
 
     @property
     def seconds(self) -> float:
-        return larger(self.bandwidth, self.arithmetic) + self.launches
+        return overlapped(self.bandwidth, self.arithmetic, self.exponent) + self.logits + self.launches
 
     @property
     def bound(self) -> Bound:
@@ -59,13 +87,22 @@ def multiplied_as(precision: Dtype, unit: ProcessingUnit, program: Program | Non
 
 
 def roofline(
-    work: Work, unit: ProcessingUnit, precision: Dtype, *, cores: int | None = None, program: Program | None = None
+    work: Work,
+    unit: ProcessingUnit,
+    precision: Dtype,
+    *,
+    cores: int | None = None,
+    program: Program | None = None,
+    shares: Shares = WHOLE,
 ) -> RooflineEstimate:
     """Seconds of ``work`` on ``cores`` of ``unit``: arithmetic scales with cores, bandwidth and launches do not."""
-    share = (cores or unit.cores) / unit.cores
-    peak = unit.peak[multiplied_as(precision, unit, program)].value * share
+    part = (cores or unit.cores) / unit.cores
+    peak = unit.peak[multiplied_as(precision, unit, program)].value * part * shares.peak
+    attention = unit.peak["f32"].value * part * shares.attention
     return RooflineEstimate(
-        bandwidth=work.bytes / unit.bandwidth.value,
-        arithmetic=work.operations / peak,
-        launches=work.dispatches * unit.launch.value,
+        bandwidth=work.bytes / (unit.bandwidth.value * shares.bandwidth),
+        arithmetic=(work.operations - work.attended) / peak + work.attended / attention,
+        launches=(work.dispatches * shares.launch + shares.call) * unit.launch.value,
+        logits=work.logits * _LOGIT / (unit.bandwidth.value * shares.logits),
+        exponent=shares.exponent,
     )

@@ -17,7 +17,7 @@ LANES, LARGEST_HEAD = 16, 256  # output channels of a block of weights, elements
 class Work:
     """Arithmetic operations (a multiply-add is two), bytes from and to memory, and launches: dispatches and copies.
 
-    ``attended`` of the operations are attention's, in f32 at every precision.
+    ``attended`` of the operations are attention's, in f32 at every precision. ``logits`` is how many the pass makes.
     """
 
     operations: int = 0
@@ -25,6 +25,7 @@ class Work:
     bytes_written: int = 0
     dispatches: int = 0
     attended: int = 0
+    logits: int = 0
 
     def __add__(self, other: Work) -> Work:
         return Work(
@@ -33,6 +34,7 @@ class Work:
             self.bytes_written + other.bytes_written,
             self.dispatches + other.dispatches,
             self.attended + other.attended,
+            self.logits + other.logits,
         )
 
     def __mul__(self, times: int) -> Work:
@@ -42,6 +44,7 @@ class Work:
             self.bytes_written * times,
             self.dispatches * times,
             self.attended * times,
+            self.logits * times,
         )
 
     @property
@@ -128,7 +131,9 @@ def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, prog
     read what is in it.
     """
     rows = elementwise(width * spec.hidden, operations=4)
-    head = linear(width, spec.vocabulary, spec.hidden, head_stored_as(spec, precision))
+    head = replace(
+        linear(width, spec.vocabulary, spec.hidden, head_stored_as(spec, precision)), logits=width * spec.vocabulary
+    )
     sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
     whole, window = (layer(spec, width, positions, precision) for positions in (context, seen))

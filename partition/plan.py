@@ -40,7 +40,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: float
     speedup: float
     speedup_over_best: float
-    source: Literal["profile", "roofline"]
+    source: Literal["profile", "roofline", "calibration"]
 
 
 class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

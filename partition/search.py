@@ -11,7 +11,7 @@ from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from dataclasses import replace
 
-from paceline.costmodel import Acceptance, Profile, Round, check_alpha
+from paceline.costmodel import Acceptance, Calibration, Profile, Round, check_alpha
 from paceline.errors import PlanError, UsageError
 from paceline.partition.bundle import Bundle
 from paceline.partition.candidates import Belief, Candidate, Search, pacing_of
@@ -31,6 +31,7 @@ def choose(
     bundle: Bundle,
     *,
     profile: Profile | None,
+    calibration: Calibration | None = None,
     acceptance: Sequence[Acceptance] = (),
     ngram: Sequence[Acceptance] = (),
     alpha: float | None = None,
@@ -42,7 +43,7 @@ def choose(
     """Choose mapping, cores and draft length by predicted seconds per token.
 
     Args:
-        profile: measured times; None means a roofline over the bundle's SoC.
+        profile: measured times; None means a roofline over the bundle's SoC, taught by ``calibration`` if there is one.
         acceptance: histograms of the drafter model, one for each draft length that was asked for. ``alpha`` replaces
             them; without either DEFAULT_ALPHA is assumed.
         ngram: of prompt lookup, which is no candidate without it.
@@ -58,7 +59,7 @@ def choose(
         raise UsageError(f"the longest draft ({max_draft_length}) and the margin ({margin}) are 0 or more")
     search = Search(
         bundle=bundle,
-        times=RooflineTimes(bundle) if profile is None else MeasuredTimes(bundle, profile),
+        times=RooflineTimes(bundle, calibration=calibration) if profile is None else MeasuredTimes(bundle, profile),
         beliefs=beliefs_of(acceptance, ngram, alpha),
         unavailable=unavailable or {},
         max_draft_length=max_draft_length,

@@ -8,7 +8,7 @@ from typing import get_args
 
 import msgspec
 
-from paceline.costmodel import AcceptanceFile, ModelSpec, Role, weights_bytes
+from paceline.costmodel import AcceptanceFile, Calibration, ModelSpec, Role, weights_bytes
 from paceline.costmodel.work import kernels_take
 from paceline.errors import PairError, UsageError
 from paceline.files import FileEntry
@@ -43,6 +43,7 @@ class Question:
         context: tokens that caches hold; None means as many as ``compile`` gives them.
         alpha: share of drafts that are kept. It replaces ``acceptance``; without either a default is assumed.
         memory_bytes: budget instead of the SoC's memory.
+        calibration: what passes get of the SoC's figures; all of them without one.
     """
 
     soc: Soc
@@ -55,6 +56,7 @@ class Question:
     acceptance: AcceptanceFile | None = None
     max_draft_length: int = MAX_DRAFT_LENGTH
     memory_bytes: int | None = None
+    calibration: Calibration | None = None
 
     @property
     def models(self) -> tuple[tuple[Role, ModelSpec], ...]:
@@ -93,7 +95,7 @@ class Question:
         bundle = synthetic_bundle(self.soc, self.models, pair, self.tokens)
         return Search(
             bundle=bundle,
-            times=RooflineTimes(bundle, tuple(sorted(self.cpu_cores))),
+            times=RooflineTimes(bundle, tuple(sorted(self.cpu_cores)), self.calibration),
             beliefs=self.beliefs(pair),
             unavailable={},
             max_draft_length=self.max_draft_length,

@@ -6,13 +6,24 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol, cast
 
-from paceline.costmodel import Drafting, ModelSpec, Profile, Role, RooflineEstimate, Work, forward, roofline
+from paceline.costmodel import (
+    Calibration,
+    Drafting,
+    ModelSpec,
+    Profile,
+    Role,
+    RooflineEstimate,
+    Work,
+    forward,
+    roofline,
+)
+from paceline.costmodel.roofline import WHOLE, Shares
 from paceline.costmodel.traced import Program, program_on
 from paceline.errors import ProfileError
 from paceline.partition.bundle import Bundle, BundledModel
 from paceline.targets import Dtype, ProcessingUnit
 
-Source = Literal["profile", "roofline"]
+Source = Literal["profile", "roofline", "calibration"]
 
 
 class Times(Protocol):
@@ -60,23 +71,25 @@ class MeasuredTimes:
 class RooflineTimes:
     """Times of a board that is not at hand; host time is taken as none.
 
-    The whole of a unit works, but for the CPU where ``cpu_cores`` says what to choose from.
+    The whole of a unit works, but for the CPU where ``cpu_cores`` says what to choose from. With a ``calibration``
+    passes get the shares of the figures that it says, and those of programs that it does not know are not known.
     """
 
     bundle: Bundle
     cpu_cores: tuple[int, ...] = ()
+    calibration: Calibration | None = None
     known: dict[tuple[Role, str, int, int], float] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def source(self) -> Source:
-        return "roofline"
+        return "calibration" if self.calibration else "roofline"
 
     def host_seconds(self, drafter: Drafting, draft_length: int) -> float:
         return 0.0
 
     def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
         padded = compiled_width(self.bundle, width)
-        if padded is None:
+        if padded is None or self._shares(role, unit, cores) is None:
             return None
         key = (role, unit, padded, cores)
         if key not in self.known:  # a search asks for the same pass again and again
@@ -84,16 +97,32 @@ class RooflineTimes:
         return self.known[key]
 
     def estimate(self, role: Role, unit: str, width: int, cores: int) -> RooflineEstimate:
-        """The pass and the wall that it hits."""
+        """The pass and the wall that it hits.
+
+        Raises:
+            ProfileError: the calibration does not know such programs.
+        """
         model, processor = self._placed(role, unit)
         program, precision = program_on(processor, kernels=unit in model.kernels), cast(Dtype, model.precision)
-        return roofline(self.work(role, unit, width), processor, precision, cores=cores, program=program)
+        if (shares := self._shares(role, unit, cores)) is None:
+            raise ProfileError(f"the calibration knows no {precision} programs on {unit} such as the {role}'s")
+        work = self.work(role, unit, width)
+        return roofline(work, processor, precision, cores=cores, program=program, shares=shares)
 
-    def work(self, role: Role, unit: str, width: int) -> Work:
-        """What the pass computes and moves."""
+    def _shares(self, role: Role, unit: str, cores: int) -> Shares | None:
+        """What a pass gets of the unit's figures; None where the calibration does not know its like."""
+        if self.calibration is None:
+            return WHOLE
+        model, processor = self._placed(role, unit)
+        program = program_on(processor, kernels=unit in model.kernels)
+        return self.calibration.shares(unit, program, cast(Dtype, model.precision), cores=cores)
+
+    def work(self, role: Role, unit: str, width: int, position: int | None = None) -> Work:
+        """What the pass computes and moves with ``position`` tokens in the caches (default: half of what they hold)."""
         model, processor = self._placed(role, unit)
         program, capacity = program_on(processor, kernels=unit in model.kernels), self.bundle.context
-        context = middle(capacity, width) + width if program == "kernels" else capacity
+        before = middle(capacity, width) if position is None else position
+        context = before + width if program == "kernels" else capacity
         return _work(model.spec, width, context, cast(Dtype, model.precision), program)
 
     def _placed(self, role: Role, unit: str) -> tuple[BundledModel, ProcessingUnit]:

@@ -61,14 +61,23 @@ def _show(calibration: Calibration, soc: Soc, output: Path) -> None:
     print("predicted over measured, less 1, in %: with empty caches / with full ones")
     for model in dict.fromkeys(residual.model for residual in calibration.residuals):
         console.print_table(model, *_errors([r for r in calibration.residuals if r.model == model]))
-    summary = [
-        (_KINDS[kind], str(found.passes), f"{100 * found.median:.1f} %", f"{100 * found.percentile_90:.1f} %")
-        for kind, found in calibration.errors.items()
-    ]
-    console.print_table("Absolute errors", ("predicting", "passes", "median", "90 % below"), summary)
+    console.print_table("Absolute errors", ("predicting", "passes", "median", "90 % below"), _summary(calibration))
     if "models" not in calibration.errors:
         print("one model at each precision: nothing is known about the error on other models")
     print(f"wrote {output}; next: paceline plan BUNDLE --roofline --calibration {output}")
+
+
+def _summary(calibration: Calibration) -> list[tuple[str, ...]]:
+    from paceline.costmodel.fitting import errors_of
+
+    found = [(_KINDS[kind], errors) for kind, errors in calibration.errors.items()]
+    for model in dict.fromkeys(residual.model for residual in calibration.residuals):
+        alone = errors_of([residual for residual in calibration.residuals if residual.model == model], "models")
+        found += [(f"  {model}", alone)] if alone else []
+    return [
+        (what, str(errors.passes), f"{100 * errors.median:.1f} %", f"{100 * errors.percentile_90:.1f} %")
+        for what, errors in found
+    ]
 
 
 def _factors(factors: Factors, soc: Soc) -> Iterator[tuple[str, ...]]:
@@ -80,7 +89,9 @@ def _factors(factors: Factors, soc: Soc) -> Iterator[tuple[str, ...]]:
     label, part = f"{factors.unit} x{factors.cores}, {traced}", factors.cores / unit.cores
     yield _figure(label, "bandwidth", unit.bandwidth.value, factors.bandwidth, 1e9, "GB/s")
     yield _figure(label, "attention in f32", unit.peak["f32"].value * part, factors.attention, 1e9, "Gop/s")
+    yield _figure(label, "logits", unit.bandwidth.value, factors.logits, 1e9, "GB/s")
     yield _figure(label, "launch", unit.launch.value, factors.launch, 1e-6, "us")
+    yield label, "call of a pass", f"{unit.launch.value * factors.call / 1e-6:.3g} us", "", ""
     for precision, multiplying in factors.precisions.items():
         peak = unit.peak[multiplied_as(precision, unit, factors.program)].value * part
         yield _figure(label, f"products in {precision}", peak, multiplying.peak, 1e9, "Gop/s")

@@ -1,0 +1,131 @@
+"""What passes get of a SoC's figures, fitted to profiles: a roofline that was taught by measurements.
+
+    seconds = ((bytes / bandwidth)^p + (products / peak + attended / attention)^p)^(1/p)
+              + bytes of logits / logits + launches * launch + call
+
+bandwidth and logits (bytes per second), attention (operations per second in f32), launch and call (seconds) belong to a
+unit and the kind of its programs, peak (operations per second) and p, which says how much of reading and arithmetic
+happens at once, to a precision there too. All but p are kept as shares of the SoC file's figures, so that a what-if can
+move those.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from paceline.costmodel.model_spec import Positive, PositiveFloat
+from paceline.costmodel.profile import Machine
+from paceline.costmodel.roofline import Shares
+from paceline.costmodel.traced import Program
+from paceline.errors import ProfileError
+from paceline.files import read_json
+from paceline.targets import Dtype
+
+SCHEMA = 1
+Kind = Literal["fitted", "widths", "models"]
+"""Errors of the fit, and of fits that did not see the width, or the model, that they predict."""
+
+
+class Multiplying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Products with weights at one precision: share of the unit's peak, and p."""
+
+    peak: PositiveFloat
+    exponent: Annotated[float, msgspec.Meta(ge=1)]
+
+
+class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What programs of one kind get of ``cores`` of a unit, as shares of its figures: see ``roofline.Shares``."""
+
+    unit: str
+    program: Program
+    cores: Positive
+    bandwidth: PositiveFloat
+    attention: PositiveFloat
+    logits: PositiveFloat
+    launch: PositiveFloat
+    call: PositiveFloat
+    precisions: dict[Dtype, Multiplying]
+
+
+class Residual(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One measured pass and what is predicted of it, in seconds.
+
+    ``without_width`` and ``without_model`` are predictions of fits that did not see that width, or that model; None
+    where too little would have been left.
+    """
+
+    model: str
+    precision: Dtype
+    unit: str
+    program: Program
+    cores: Positive
+    width: Positive
+    position: Annotated[int, msgspec.Meta(ge=0)]
+    seconds: PositiveFloat
+    fitted: PositiveFloat
+    without_width: PositiveFloat | None = None
+    without_model: PositiveFloat | None = None
+
+    def error(self, kind: Kind) -> float | None:
+        """Predicted over measured, less 1."""
+        predicted = {"fitted": self.fitted, "widths": self.without_width, "models": self.without_model}[kind]
+        return None if predicted is None else predicted / self.seconds - 1.0
+
+
+class Errors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Absolute relative errors of some passes."""
+
+    passes: int
+    median: float
+    percentile_90: float
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``calibration.json``: of one machine, with every measurement that it rests on."""
+
+    schema: int = SCHEMA
+    soc: str
+    machine: Machine
+    factors: tuple[Factors, ...]
+    errors: dict[Kind, Errors]
+    residuals: tuple[Residual, ...]
+
+    def shares(self, unit: str, program: Program, precision: Dtype, *, cores: int) -> Shares | None:
+        """What a pass gets; None where no such program was measured.
+
+        Of core counts that were not measured, the nearest one's, of two the larger.
+        """
+        fitting = [f for f in self.factors if (f.unit, f.program) == (unit, program) and precision in f.precisions]
+        if not fitting:
+            return None
+        nearest = min(fitting, key=lambda factors: (abs(factors.cores - cores), -factors.cores))
+        multiplying = nearest.precisions[precision]
+        return Shares(
+            bandwidth=nearest.bandwidth,
+            attention=nearest.attention,
+            logits=nearest.logits,
+            launch=nearest.launch,
+            call=nearest.call,
+            peak=multiplying.peak,
+            exponent=multiplying.exponent,
+        )
+
+
+def read_calibration(path: Path, *, soc: str) -> Calibration:
+    """Read a calibration of the SoC called ``soc``.
+
+    Raises:
+        ProfileError: missing, damaged, of another schema or another SoC.
+    """
+    again = "run 'paceline calibrate' again"
+    if not path.is_file():
+        raise ProfileError(f"{path} is not there; make it with 'paceline calibrate BUNDLE -o {path}'")
+    calibration = read_json(path, Calibration, error=ProfileError, schema=SCHEMA, remedy=again)
+    if calibration.soc != soc:
+        raise ProfileError(
+            f"{path} was fitted to profiles of {calibration.soc}, not of {soc}; shares do not carry over"
+        )
+    return calibration

@@ -1,0 +1,202 @@
+"""Fits a calibration to measured passes, and says how well it predicts what it did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paceline.costmodel.arrays import in_place_of_number, overlapped
+from paceline.costmodel.calibration import Calibration, Errors, Factors, Kind, Multiplying, Residual
+from paceline.costmodel.least_squares import Array, least_squares
+from paceline.costmodel.profile import Machine
+from paceline.costmodel.roofline import Shares, roofline
+from paceline.costmodel.traced import Program
+from paceline.costmodel.work import Work
+from paceline.errors import ProfileError
+from paceline.targets import Dtype, ProcessingUnit
+
+# How hard parameters are held at the SoC file's figures: a factor of e counts like one measurement that is 2 % off.
+# What measurements say wins; what they cannot tell apart stays where it was.
+_PULL = 0.02
+_START = 0.0  # p = 1 + e^0
+_FARTHEST = 12.0  # logarithms beyond it are nobody's figures
+_COMMON = ("bandwidth", "attention", "logits", "launch", "call")  # parameters that precisions share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One measured pass and its work."""
+
+    model: str
+    precision: Dtype
+    unit: ProcessingUnit
+    program: Program
+    cores: int
+    width: int
+    position: int
+    work: Work
+    seconds: float
+
+    @property
+    def group(self) -> tuple[str, Program, int]:
+        """What its factors belong to."""
+        return self.unit.name, self.program, self.cores
+
+
+Predict = Callable[[Sequence[Sample]], Array]
+
+
+def calibrate(samples: Sequence[Sample], *, soc: str, machine: Machine) -> Calibration:
+    """Fit each unit, kind of program and core count by itself.
+
+    Raises:
+        ProfileError: a precision was measured at one width only.
+    """
+    groups = {sample.group: [s for s in samples if s.group == sample.group] for sample in samples}
+    factors, residuals = list[Factors](), list[Residual]()
+    for group in groups.values():
+        _check(group)
+        fit = _Fit.of(group)
+        factors.append(fit.factors(group[0]))
+        residuals += _residuals(group, fit)
+    kinds: tuple[Kind, ...] = ("fitted", "widths", "models")
+    errors = {kind: found for kind in kinds if (found := errors_of(residuals, kind)) is not None}
+    return Calibration(soc=soc, machine=machine, factors=tuple(factors), errors=errors, residuals=tuple(residuals))
+
+
+def errors_of(residuals: Sequence[Residual], kind: Kind) -> Errors | None:
+    """Median and 90th percentile of the absolute errors; None where there are none of this kind."""
+    found = [abs(error) for residual in residuals if (error := residual.error(kind)) is not None]
+    if not found:
+        return None
+    median, most = np.percentile(found, (50, 90))
+    return Errors(passes=len(found), median=float(median), percentile_90=float(most))
+
+
+def _check(group: Sequence[Sample]) -> None:
+    for precision in {sample.precision for sample in group}:
+        widths = {sample.width for sample in group if sample.precision == precision}
+        if len(widths) < 2:
+            unit, _, cores = group[0].group
+            raise ProfileError(
+                f"{precision} on {cores} cores of {unit} was measured at width {widths.pop()} only, and one width does "
+                "not tell bandwidth from arithmetic; profile a bundle with several widths"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Parameters of one group: logarithms of the shares, and of p - 1."""
+
+    precisions: tuple[Dtype, ...]
+    at: Array
+
+    @classmethod
+    def of(cls, group: Sequence[Sample]) -> _Fit:
+        """The least sum of squared errors of log(seconds)."""
+        precisions = tuple(sorted({sample.precision for sample in group}))
+        start = np.array([0.0] * len(_COMMON) + [0.0, _START] * len(precisions))
+        terms, measured = _Terms.of(group, precisions), np.log([sample.seconds for sample in group])
+
+        def residuals(at: Array) -> Array:
+            return np.concatenate([np.log(terms.seconds(at)) - measured, _PULL * (at - start)])
+
+        return cls(precisions, least_squares(residuals, start))
+
+    def predict(self, group: Sequence[Sample]) -> Array:
+        """Seconds [n] of passes at precisions that the fit has seen."""
+        return _Terms.of(group, self.precisions).seconds(self.at)
+
+    def factors(self, sample: Sample) -> Factors:
+        unit, program, cores = sample.group
+        shares = _shares(self.at).tolist()
+        own = shares[len(_COMMON) :]
+        return Factors(
+            unit=unit,
+            program=program,
+            cores=cores,
+            **dict(zip(_COMMON, shares, strict=False)),
+            precisions={
+                precision: Multiplying(peak=peak, exponent=1.0 + more)
+                for precision, peak, more in zip(self.precisions, own[::2], own[1::2], strict=True)
+            },
+        )
+
+
+def _shares(at: Array) -> Array:
+    return np.exp(np.clip(at, -_FARTHEST, _FARTHEST))
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """Seconds [n] by term if a pass got all of the unit's figures; ``which`` [n] is the precision."""
+
+    bandwidth: Array
+    products: Array
+    attention: Array
+    logits: Array
+    launches: Array
+    call: Array
+    which: list[int]
+
+    @classmethod
+    def of(cls, group: Sequence[Sample], precisions: Sequence[Dtype]) -> _Terms:
+        terms = np.array([_terms(sample) for sample in group]).T
+        return cls(*terms, [precisions.index(sample.precision) for sample in group])  # type: ignore[call-arg]
+
+    def seconds(self, at: Array) -> Array:
+        """What parameters ``at`` say."""
+        shares = _shares(at)
+        bandwidth, attention, logits, launch, call, *own = shares
+        peaks, exponents = np.array(own[::2])[self.which], 1.0 + np.array(own[1::2])[self.which]
+        walls = (self.bandwidth / bandwidth, self.products / peaks + self.attention / attention, exponents)
+        together = overlapped(*map(in_place_of_number, walls))
+        return np.asarray(together + self.logits / logits + self.launches * launch + self.call * call)
+
+
+def _terms(sample: Sample) -> tuple[float, ...]:
+    attended = Work(operations=sample.work.attended, attended=sample.work.attended)
+    whole, attention = (
+        roofline(
+            work, sample.unit, sample.precision, cores=sample.cores, program=sample.program, shares=Shares(logits=1.0)
+        )
+        for work in (sample.work, attended)
+    )
+    products, launch = whole.arithmetic - attention.arithmetic, sample.unit.launch.value
+    return whole.bandwidth, products, attention.arithmetic, whole.logits, whole.launches, launch
+
+
+def _residuals(group: Sequence[Sample], fit: _Fit) -> list[Residual]:
+    fitted = fit.predict(group)
+    widths = _left_out(group, lambda sample: sample.width)
+    models = _left_out(group, lambda sample: sample.model)
+    return [
+        Residual(
+            model=sample.model,
+            precision=sample.precision,
+            unit=sample.unit.name,
+            program=sample.program,
+            cores=sample.cores,
+            width=sample.width,
+            position=sample.position,
+            seconds=sample.seconds,
+            fitted=float(fitted[i]),
+            without_width=widths.get(i),
+            without_model=models.get(i),
+        )
+        for i, sample in enumerate(group)
+    ]
+
+
+def _left_out(group: Sequence[Sample], part: Callable[[Sample], object]) -> dict[int, float]:
+    """Predictions, by place in the group, of fits to the samples of all other parts; none of an unseen precision."""
+    found: dict[int, float] = {}
+    for left in {part(sample) for sample in group}:
+        seen = [sample for sample in group if part(sample) != left]
+        known = {sample.precision for sample in seen}
+        out = [i for i, sample in enumerate(group) if part(sample) == left and sample.precision in known]
+        if out:
+            found |= dict(zip(out, _Fit.of(seen).predict([group[i] for i in out]).tolist(), strict=True))
+    return found

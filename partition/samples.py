@@ -1,0 +1,80 @@
+"""Measured passes of bundles and the work of each: what a calibration is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import cast
+
+from paceline.costmodel import Calibration, Machine, Profile, calibrate, read_profile
+from paceline.costmodel.fitting import Sample
+from paceline.costmodel.traced import program_on
+from paceline.errors import ProfileError
+from paceline.partition.bundle import Bundle, read_bundle
+from paceline.partition.times import RooflineTimes, model_of
+from paceline.targets import Dtype
+
+
+def calibrate_bundles(folders: Sequence[Path]) -> Calibration:
+    """Fit a calibration to the profiles of bundles.
+
+    Raises:
+        BundleError: a folder is no bundle, or is damaged.
+        ProfileError: a profile is missing, damaged or of another bundle; or machines, SoCs or their figures differ; or
+            there is one width only.
+    """
+    bundles = {folder: read_bundle(folder) for folder in folders}
+    profiles = {folder: read_profile(folder, bundle=bundle.digest) for folder, bundle in bundles.items()}
+    first = folders[0]
+    for folder in folders[1:]:
+        _check_same(first, folder, bundles, profiles)
+    samples = [sample for folder in folders for sample in samples_of(bundles[folder], profiles[folder])]
+    return calibrate(samples, soc=bundles[first].soc.name, machine=_joined(profiles.values()))
+
+
+def _check_same(first: Path, other: Path, bundles: dict[Path, Bundle], profiles: dict[Path, Profile]) -> None:
+    if differences := profiles[first].machine.differences(profiles[other].machine):
+        raise ProfileError(
+            f"{first} and {other} were profiled on different machines ({'; '.join(differences)}); "
+            "calibrate one machine at a time"
+        )
+    one, two = bundles[first].soc, bundles[other].soc
+    if one != two:
+        found = f"{one.name} and {two.name}" if one.name != two.name else f"{one.name} with other figures"
+        raise ProfileError(f"{first} and {other} are compiled for {found}; calibrate one SoC at a time")
+
+
+def _joined(profiles: Iterable[Profile]) -> Machine:
+    """The machine of all, with the drivers of every unit that one of them used."""
+    first, *others = (profile.machine for profile in profiles)
+    drivers = {unit: driver for machine in (*others, first) for unit, driver in machine.drivers.items()}
+    return Machine(
+        architecture=first.architecture,
+        cpu=first.cpu,
+        cores=first.cores,
+        memory_bytes=first.memory_bytes,
+        drivers=drivers,
+    )
+
+
+def samples_of(bundle: Bundle, profile: Profile) -> list[Sample]:
+    """The passes of one bundle's profile."""
+    times, samples = RooflineTimes(bundle), list[Sample]()
+    for entry in profile.measurements:
+        model, unit = model_of(bundle, entry.role), bundle.soc.unit(entry.unit)
+        if model is None or unit is None:
+            raise ProfileError(f"the profile of {bundle.name} has a {entry.role} on {entry.unit}, the bundle has not")
+        samples.append(
+            Sample(
+                model=model.spec.name,
+                precision=cast(Dtype, entry.precision),
+                unit=unit,
+                program=program_on(unit, kernels=entry.unit in model.kernels),
+                cores=entry.cores,
+                width=entry.width,
+                position=entry.position,
+                work=times.work(entry.role, entry.unit, entry.width, entry.position),
+                seconds=entry.seconds,
+            )
+        )
+    return samples
