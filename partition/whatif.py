@@ -58,7 +58,10 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class WhatIf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The answer: ``rows`` best first, and the keys of figures that are ``estimated`` in the SoC file."""
+    """The answer: ``rows`` best first, and the keys of figures that are ``estimated`` in the SoC file.
+
+    None is where a calibration says what passes get of them.
+    """
 
     soc: str
     target: str
@@ -108,7 +111,9 @@ def what_if(question: Question) -> WhatIf:
         alpha_source=found[0].search.beliefs["model"].source,
         rows=tuple(sorted(rows, key=lambda row: (row.estimate.seconds_per_token, row.draft_length))),
         rejected=rejected,
-        estimated=unsure_figures(question.soc, _multiplied(one.search for one in found)),
+        estimated=()
+        if question.calibration
+        else unsure_figures(question.soc, _multiplied(one.search for one in found)),
     )
 
 

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.costmodel import Acceptance, AcceptanceFile, find_model
+from paceline.costmodel import Acceptance, AcceptanceFile, Calibration, Machine, find_model
+from paceline.costmodel.calibration import Factors, Multiplying
 from paceline.errors import UsageError
 from paceline.partition.axis import Axis, read_axis
+from paceline.partition.break_even import break_even
 from paceline.partition.figures import with_figures
 from paceline.partition.sweep import Sweep, SweepPoint, sweep
 from paceline.partition.synthetic import Pair, Question
 from paceline.partition.whatif import what_if
-from paceline.targets import load_soc
+from paceline.targets import Dtype, load_soc
 
 IMX95 = load_soc("imx95")
 PAIRS = (Pair(target="int8", drafter="int8"), Pair(target="int8", drafter="int4"), Pair(target="f32", drafter="int8"))
@@ -104,6 +106,24 @@ def test_measured_acceptance_is_swept_over_figures() -> None:
     for point in found.points():
         check(question, point)
     assert {choice.mapping.drafter for choice in found.choices} & {"ngram"}
+
+
+def test_a_calibration_is_swept_too() -> None:
+    """One that knows the kernels of the CPU in int8, of which reading and arithmetic overlap a little."""
+    multiplying: dict[Dtype, Multiplying] = {"int8": Multiplying(peak=0.5, exponent=1.7)}
+    shares = {"bandwidth": 0.6, "attention": 0.2, "logits": 0.3, "launch": 0.4, "call": 2.0}
+    factors = Factors(unit="cpu", program="kernels", cores=6, precisions=multiplying, **shares)
+    machine = Machine(architecture="x", cpu="x", cores=6, memory_bytes=1)
+    taught = Calibration(soc="imx95", machine=machine, factors=(factors,), errors={}, residuals=())
+    question = replace(QUESTION, calibration=taught)
+    answer = what_if(question)
+    assert {str(row.mapping) for row in answer.rows} == {"target=cpu", "target=cpu,drafter=cpu"}
+    assert {row.estimate.source for row in answer.rows} == {"calibration"} and not answer.estimated
+    reasons = {r.reason for r in answer.rejected if r.mapping.drafter == "gpu"}
+    assert "the calibration knows no int8 programs on gpu such as the drafter's" in reasons
+    for point in sweep(question, [read_axis("alpha=0.2,0.9"), read_axis("cpu.peak.int8=1e10,1e12")]).points():
+        check(question, point)
+    assert break_even(question, answer.rows) is not None
 
 
 def test_where_nothing_fits_there_is_no_choice() -> None:
