@@ -4,8 +4,9 @@
     Omega  = 1 + p_1 + p_1 p_2 + ... + p_1 ... p_gamma
     gamma  = argmin of round(gamma) / Omega(gamma), gamma = 0..n             round(gamma): seconds, from the plan
 
-The plan's p_k are where an ``AdaptivePace`` begins. Each drafted round is evidence, and evidence fades: what a text has
-shown weighs most, and a new text begins with what all texts have shown. A bad drafter is found out once.
+An ``AdaptivePace`` begins with the plan's p_k, evened out a little. Each drafted round is evidence, and evidence fades:
+what a text has shown weighs most, and a new text begins with what all texts have shown. A bad drafter is found out
+once.
 
 At gamma = 0 nothing would ever be learnt, so now and then a round is a probe. What may be spent on probes is counted
 in seconds of the cost model, the drafter's reading of what it has missed included:
@@ -23,7 +24,7 @@ that the same texts meet the same lengths.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from paceline.partition.plan import Pacing
@@ -84,39 +85,36 @@ class FixedPace:
 
 @dataclass(slots=True)
 class Evidence:
-    """Fading counts of rounds: ``judged[k]`` that came to draft k, ``kept[k]`` that kept it; ``prior`` is the plan's p.
+    """Fading counts of rounds: ``judged[k]`` that came to draft k + 1, ``kept[k]`` that kept it.
 
     A round weighs 1 - 1/``memory`` times as much with each one after it.
     """
 
-    prior: Sequence[float]
+    judged: list[float]
+    kept: list[float]
     memory: float
-    judged: list[float] = field(default_factory=list)
-    kept: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, prior: Sequence[float], chances: Sequence[float], weights: Sequence[float], memory: float) -> Evidence:
+    def of(cls, chances: Sequence[float], weights: Sequence[float], memory: float) -> Evidence:
         """As if so many rounds (``weights``) had shown these ``chances``."""
-        kept = [weight * chance for weight, chance in zip(weights, chances, strict=True)]
-        return cls(prior, memory, list(weights), kept)
+        return cls(list(weights), [weight * chance for weight, chance in zip(weights, chances, strict=True)], memory)
 
     def add(self, drafted: int, accepted: int) -> None:
         """Count a round; drafts behind a rejected one were not judged."""
         fading, judged = 1 - 1 / self.memory, min(drafted, accepted + 1)
-        for k in range(len(self.prior)):
+        for k in range(len(self.judged)):
             self.judged[k] = fading * self.judged[k] + (k < judged)
             self.kept[k] = fading * self.kept[k] + (k < accepted)
 
     def chances(self) -> list[float]:
         """p_1 ... p_n.
 
-        A draft that is seldom reached is expected to do as the one before it, and as much better or worse as the plan
-        has it; its own rounds count beside ``TRUST`` such rounds.
+        A draft that is seldom reached is expected to do as the one before it: its own rounds count beside ``TRUST``
+        rounds that did. So what the first drafts show moves the length beyond them.
         """
         found = [self.kept[0] / self.judged[0]]
-        for k in range(1, len(self.prior)):
-            expected = min(1.0, max(0.0, found[-1] + self.prior[k] - self.prior[k - 1]))
-            found.append((TRUST * expected + self.kept[k]) / (TRUST + self.judged[k]))
+        for kept, judged in zip(self.kept[1:], self.judged[1:], strict=True):
+            found.append((TRUST * found[-1] + kept) / (TRUST + judged))
         return found
 
 
@@ -129,7 +127,7 @@ class AdaptivePace:
     def __init__(self, pacing: Pacing) -> None:
         self._rounds, self._read = pacing.round_seconds, pacing.read_seconds
         prior = _conditional(pacing.chain)
-        self._all = Evidence.of(prior, prior, [TRUST] * len(prior), LONG_MEMORY)
+        self._all = Evidence.of(prior, [TRUST] * len(prior), LONG_MEMORY)
         self._credit = 0.0
         # The shortest draft that pays if all of it is kept: a probe that succeeds can be followed by another at once.
         plain = self._rounds[0]
@@ -139,7 +137,7 @@ class AdaptivePace:
     def begin(self) -> None:
         """A text begins with what all texts have shown, for as much as it could itself remember of it."""
         weights = [min(judged, MEMORY) for judged in self._all.judged]
-        self._text = Evidence.of(self._all.prior, self._all.chances(), weights, MEMORY)
+        self._text = Evidence.of(self._all.chances(), weights, MEMORY)
         self._drafting, self._unread = False, 0
         self._waited, self._wait = 0, 0
 

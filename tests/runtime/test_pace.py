@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paceline.partition.plan import Pacing
-from paceline.runtime.pace import BUDGET, MEMORY, AdaptivePace, Evidence, FixedPace, Pace
+from paceline.runtime.pace import BUDGET, MEMORY, TRUST, AdaptivePace, Evidence, FixedPace, Pace
 
 LONGEST, TOKENS, PROMPT = 8, 64, 60
 WIDTHS = (1, 2, 4, 8, 16)
@@ -82,7 +82,7 @@ def best_fixed(texts: Sequence[Sequence[bool]], costs: Pacing) -> float:
 )
 def test_evidence_is_the_sum_of_fading_rounds(rounds: list[list[int]], memory: int) -> None:
     prior = [0.5, 0.6, 0.7]
-    evidence = Evidence.of(prior, prior, [8.0] * 3, memory)
+    evidence = Evidence.of(prior, [8.0] * 3, memory)
     for accepted, drafted in rounds:
         evidence.add(drafted, accepted)
     fading = 1 - 1 / memory
@@ -96,12 +96,22 @@ def test_evidence_is_the_sum_of_fading_rounds(rounds: list[list[int]], memory: i
     assert all(0.0 <= chance <= 1.0 for chance in evidence.chances())
 
 
+@given(chances=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=9), weight=st.floats(0.1, 50.0))
+def test_a_draft_is_expected_to_do_as_its_own_rounds_and_as_the_draft_before(
+    chances: list[float], weight: float
+) -> None:
+    found = Evidence.of(chances, [weight] * len(chances), MEMORY).chances()
+    assert found[0] == pytest.approx(chances[0])
+    for before, own, both in zip(found, chances[1:], found[1:], strict=False):
+        assert both == pytest.approx((TRUST * before + weight * own) / (TRUST + weight))
+
+
 @given(
     seconds=st.lists(st.floats(0.1, 5.0), min_size=2, max_size=9),
-    chances=st.lists(st.floats(0.0, 1.0), min_size=8, max_size=8),
+    alpha=st.floats(0.0, 1.0),
 )
-def test_the_first_round_is_the_best_of_what_the_plan_says(seconds: list[float], chances: list[float]) -> None:
-    chain = tuple(np.cumprod(chances)[: len(seconds) - 1].tolist())
+def test_the_first_round_is_the_best_of_what_the_plan_says(seconds: list[float], alpha: float) -> None:
+    chain = tuple(alpha**k for k in range(1, len(seconds)))
     pace = AdaptivePace(Pacing(round_seconds=tuple(seconds), chain=chain))
     found = pace.next(unread=0, room=1)
     each = [cost / (1 + sum(chain[:length])) for length, cost in enumerate(seconds)]
