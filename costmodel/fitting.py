@@ -17,11 +17,10 @@ from paceline.costmodel.work import Work
 from paceline.errors import ProfileError
 from paceline.targets import Dtype, ProcessingUnit
 
-# How hard parameters are held at the SoC file's figures: a factor of e counts like one measurement that is 2 % off.
-# What measurements say wins; what they cannot tell apart stays where it was.
+# How hard parameters are held at the SoC file's figures, all times one factor: a parameter that is off by e counts like
+# one measurement that is off by 2 %. What measurements say wins; what they cannot tell apart stays in proportion.
 _PULL = 0.02
-_START = 0.0  # p = 1 + e^0
-_FARTHEST = 12.0  # logarithms beyond it are nobody's figures
+_FARTHEST = 50.0  # logarithms beyond it are nobody's figures
 _COMMON = ("bandwidth", "attention", "logits", "launch", "call")  # parameters that precisions share
 
 
@@ -88,7 +87,10 @@ def _check(group: Sequence[Sample]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """Parameters of one group: logarithms of the shares, and of p - 1."""
+    """Parameters of one group: logarithms of how many times the figures' seconds each term takes, and of p - 1.
+
+    First those of ``_COMMON``, then of each precision its products' and p's.
+    """
 
     precisions: tuple[Dtype, ...]
     at: Array
@@ -97,8 +99,10 @@ class _Fit:
     def of(cls, group: Sequence[Sample]) -> _Fit:
         """The least sum of squared errors of log(seconds)."""
         precisions = tuple(sorted({sample.precision for sample in group}))
-        start = np.array([0.0] * len(_COMMON) + [0.0, _START] * len(precisions))
         terms, measured = _Terms.of(group, precisions), np.log([sample.seconds for sample in group])
+        start = np.zeros(len(_COMMON) + 2 * len(precisions))
+        slower = float(np.median(measured - np.log(terms.seconds(start))))
+        start[: len(_COMMON)] = start[len(_COMMON) :: 2] = slower
 
         def residuals(at: Array) -> Array:
             return np.concatenate([np.log(terms.seconds(at)) - measured, _PULL * (at - start)])
@@ -110,53 +114,53 @@ class _Fit:
         return _Terms.of(group, self.precisions).seconds(self.at)
 
     def factors(self, sample: Sample) -> Factors:
+        """As shares: of a rate the inverse of how many times the seconds."""
         unit, program, cores = sample.group
-        shares = _shares(self.at).tolist()
-        own = shares[len(_COMMON) :]
+        bandwidth, attention, logits, launch, call, *own = _times(self.at).tolist()
         return Factors(
             unit=unit,
             program=program,
             cores=cores,
-            **dict(zip(_COMMON, shares, strict=False)),
+            bandwidth=1.0 / bandwidth,
+            attention=1.0 / attention,
+            logits=1.0 / logits,
+            launch=launch,
+            call=call,
             precisions={
-                precision: Multiplying(peak=peak, exponent=1.0 + more)
-                for precision, peak, more in zip(self.precisions, own[::2], own[1::2], strict=True)
+                precision: Multiplying(peak=1.0 / products, exponent=1.0 + more)
+                for precision, products, more in zip(self.precisions, own[::2], own[1::2], strict=True)
             },
         )
 
 
-def _shares(at: Array) -> Array:
+def _times(at: Array) -> Array:
     return np.exp(np.clip(at, -_FARTHEST, _FARTHEST))
 
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """Seconds [n] by term if a pass got all of the unit's figures; ``which`` [n] is the precision."""
+    """Seconds [terms, n] that a pass would take with all of the unit's figures; ``which`` [n] is its precision."""
 
-    bandwidth: Array
-    products: Array
-    attention: Array
-    logits: Array
-    launches: Array
-    call: Array
+    seconds_of: Array
     which: list[int]
 
     @classmethod
     def of(cls, group: Sequence[Sample], precisions: Sequence[Dtype]) -> _Terms:
         terms = np.array([_terms(sample) for sample in group]).T
-        return cls(*terms, [precisions.index(sample.precision) for sample in group])  # type: ignore[call-arg]
+        return cls(terms, [precisions.index(sample.precision) for sample in group])
 
     def seconds(self, at: Array) -> Array:
         """What parameters ``at`` say."""
-        shares = _shares(at)
-        bandwidth, attention, logits, launch, call, *own = shares
-        peaks, exponents = np.array(own[::2])[self.which], 1.0 + np.array(own[1::2])[self.which]
-        walls = (self.bandwidth / bandwidth, self.products / peaks + self.attention / attention, exponents)
-        together = overlapped(*map(in_place_of_number, walls))
-        return np.asarray(together + self.logits / logits + self.launches * launch + self.call * call)
+        times = _times(at)
+        bandwidth, attention, logits, launches, call = self.seconds_of[:-1] * times[: len(_COMMON), None]
+        products = self.seconds_of[-1] * times[len(_COMMON) :: 2][self.which]
+        exponents = 1.0 + times[len(_COMMON) + 1 :: 2][self.which]
+        together = overlapped(*map(in_place_of_number, (bandwidth, products + attention, exponents)))
+        return np.asarray(together + logits + launches + call)
 
 
 def _terms(sample: Sample) -> tuple[float, ...]:
+    """Those of ``_COMMON``, and products."""
     attended = Work(operations=sample.work.attended, attended=sample.work.attended)
     whole, attention = (
         roofline(
@@ -165,7 +169,7 @@ def _terms(sample: Sample) -> tuple[float, ...]:
         for work in (sample.work, attended)
     )
     products, launch = whole.arithmetic - attention.arithmetic, sample.unit.launch.value
-    return whole.bandwidth, products, attention.arithmetic, whole.logits, whole.launches, launch
+    return whole.bandwidth, attention.arithmetic, whole.logits, whole.launches, launch, products
 
 
 def _residuals(group: Sequence[Sample], fit: _Fit) -> list[Residual]:

@@ -67,7 +67,7 @@ def samples_of(bundle: Bundle, profile: Profile) -> list[Sample]:
         samples.append(
             Sample(
                 model=model.spec.name,
-                precision=cast(Dtype, entry.precision),
+                precision=cast(Dtype, model.precision),
                 unit=unit,
                 program=program_on(unit, kernels=entry.unit in model.kernels),
                 cores=entry.cores,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paceline.costmodel import Work, roofline, speculative_round
-from paceline.costmodel.arrays import array_of, in_place_of_number, larger
+from paceline.costmodel.arrays import array_of, in_place_of_number, larger, overlapped
 from paceline.targets import Figure, ProcessingUnit
 
 figures = st.lists(st.floats(1e-6, 1e12), min_size=2, max_size=5)
@@ -54,3 +54,23 @@ def test_a_round_of_arrays(alphas: list[float], gamma: int, draft: float) -> Non
 def test_numbers_stay_numbers() -> None:
     assert larger(1.0, 2.0) == 2.0 and type(larger(1.0, 2.0)) is float
     assert array_of(3.0, 2).tolist() == [3.0, 3.0]
+
+
+times = st.floats(0, 1e3)
+
+
+@given(times, times, st.floats(1, 50))
+def test_overlapping_times_are_between_the_larger_and_their_sum(one: float, other: float, exponent: float) -> None:
+    together = overlapped(one, other, exponent)
+    assert max(one, other) <= together * (1 + 1e-12) <= (one + other) * (1 + 1e-9) + 1e-300
+    assert together == pytest.approx(overlapped(other, one, exponent))
+    assert overlapped(one, other, exponent + 1) <= together * (1 + 1e-12)
+
+
+def test_overlapping_by_hand() -> None:
+    assert overlapped(3.0, 4.0, 1.0) == pytest.approx(7.0)
+    assert overlapped(3.0, 4.0, 2.0) == pytest.approx(5.0)
+    assert overlapped(3.0, 4.0, float("inf")) == 4.0
+    assert overlapped(0.0, 0.0, 2.0) == 0.0
+    arrays = (in_place_of_number(np.array(values)) for values in ([3.0, 0.0], [4.0, 0.0], [2.0, 1.0]))
+    assert np.asarray(overlapped(*arrays)).tolist() == pytest.approx([5.0, 0.0])

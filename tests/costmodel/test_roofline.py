@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.costmodel import Work, roofline
-from paceline.costmodel.roofline import multiplied_as
+from paceline.costmodel.roofline import Shares, multiplied_as
 from paceline.targets import Figure, ProcessingUnit
 
 amounts = st.integers(0, 10**12)
@@ -77,3 +77,21 @@ def test_precisions_run_in_what_the_unit_has() -> None:
     assert multiplied_as("int4", gpu) == "f32"
     assert multiplied_as("int4", better(peak={**UNIT.peak, "int4": figure(8e9)})) == "int4"
     assert multiplied_as("f16", gpu) == "f32"  # a storage format
+    assert multiplied_as("int4", UNIT, "cpu") == "f32"  # widened by traced programs
+    assert multiplied_as("int4", UNIT, "kernels") == multiplied_as("int8", UNIT, "gpu") == "int8"
+    assert multiplied_as("int8", UNIT, "words") == "f32"
+
+
+def test_attention_is_f32_at_every_precision() -> None:
+    estimate = roofline(Work(5 * 10**9, attended=10**9), UNIT, "int8")
+    assert estimate.arithmetic == pytest.approx(4 / 4 + 1 / 1)
+
+
+def test_shares_by_hand() -> None:
+    work = Work(5 * 10**9, 10**9, 10**9, 10, attended=10**9, logits=10**6)
+    shares = Shares(bandwidth=0.5, peak=0.5, attention=0.25, logits=0.1, launch=2.0, call=3.0, exponent=2.0)
+    estimate = roofline(work, UNIT, "int8", shares=shares)
+    assert (estimate.bandwidth, estimate.arithmetic) == pytest.approx((4.0, 4 / 2 + 4))
+    assert (estimate.logits, estimate.launches) == pytest.approx((0.04, (10 * 2 + 3) * 1e-3))
+    assert estimate.seconds == pytest.approx((4**2 + 6**2) ** 0.5 + 0.04 + 0.023)
+    assert roofline(work, UNIT, "int8").logits == 0.0
