@@ -8,7 +8,6 @@ from typing import cast
 
 from paceline.costmodel import Calibration, Machine, Profile, calibrate, read_profile
 from paceline.costmodel.fitting import Sample
-from paceline.costmodel.traced import program_on
 from paceline.errors import ProfileError
 from paceline.partition.bundle import Bundle, read_bundle
 from paceline.partition.times import RooflineTimes, model_of
@@ -69,7 +68,7 @@ def samples_of(bundle: Bundle, profile: Profile) -> list[Sample]:
                 model=model.spec.name,
                 precision=cast(Dtype, model.precision),
                 unit=unit,
-                program=program_on(unit, kernels=entry.unit in model.kernels),
+                program=times.program(entry.role, entry.unit),
                 cores=entry.cores,
                 width=entry.width,
                 position=entry.position,

@@ -89,7 +89,7 @@ class RooflineTimes:
 
     def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
         padded = compiled_width(self.bundle, width)
-        if padded is None or self._shares(role, unit, cores) is None:
+        if padded is None or self.shares(role, unit, cores) is None:
             return None
         key = (role, unit, padded, cores)
         if key not in self.known:  # a search asks for the same pass again and again
@@ -103,24 +103,27 @@ class RooflineTimes:
             ProfileError: the calibration does not know such programs.
         """
         model, processor = self._placed(role, unit)
-        program, precision = program_on(processor, kernels=unit in model.kernels), cast(Dtype, model.precision)
-        if (shares := self._shares(role, unit, cores)) is None:
+        precision, work = cast(Dtype, model.precision), self.work(role, unit, width)
+        if (shares := self.shares(role, unit, cores)) is None:
             raise ProfileError(f"the calibration knows no {precision} programs on {unit} such as the {role}'s")
-        work = self.work(role, unit, width)
-        return roofline(work, processor, precision, cores=cores, program=program, shares=shares)
+        return roofline(work, processor, precision, cores=cores, program=self.program(role, unit), shares=shares)
 
-    def _shares(self, role: Role, unit: str, cores: int) -> Shares | None:
+    def program(self, role: Role, unit: str) -> Program:
+        """How the program was made."""
+        model, processor = self._placed(role, unit)
+        return program_on(processor, kernels=unit in model.kernels)
+
+    def shares(self, role: Role, unit: str, cores: int) -> Shares | None:
         """What a pass gets of the unit's figures; None where the calibration does not know its like."""
         if self.calibration is None:
             return WHOLE
-        model, processor = self._placed(role, unit)
-        program = program_on(processor, kernels=unit in model.kernels)
-        return self.calibration.shares(unit, program, cast(Dtype, model.precision), cores=cores)
+        model, _ = self._placed(role, unit)
+        return self.calibration.shares(unit, self.program(role, unit), cast(Dtype, model.precision), cores=cores)
 
     def work(self, role: Role, unit: str, width: int, position: int | None = None) -> Work:
         """What the pass computes and moves with ``position`` tokens in the caches (default: half of what they hold)."""
-        model, processor = self._placed(role, unit)
-        program, capacity = program_on(processor, kernels=unit in model.kernels), self.bundle.context
+        model, _ = self._placed(role, unit)
+        program, capacity = self.program(role, unit), self.bundle.context
         before = middle(capacity, width) if position is None else position
         context = before + width if program == "kernels" else capacity
         return _work(model.spec, width, context, cast(Dtype, model.precision), program)

@@ -187,3 +187,14 @@ def test_a_damaged_calibration(run: Run, folder: Path, calibration: Path) -> Non
     result = run("plan", folder, "--roofline", "--calibration", calibration)
     assert result.exit_code == 1 and "is not a valid Calibration" in result.stderr
     assert not (folder / "plan.json").exists()
+
+
+def test_the_roof_of_a_calibration(run: Run, folder: Path, calibration: Path, tmp_path: Path) -> None:
+    """Its GPU has no factors, and is left out."""
+    chart = tmp_path / "roof.svg"
+    words = ("whatif", "--soc", "rpi5", "--target", "qwen2.5-3b", "--precision", "int8", "--plot", chart)
+    assert run(*words, "--chart", "roofline", "--calibration", calibration).exit_code == 0
+    taught = chart.read_text()
+    assert run(*words, "--chart", "roofline").exit_code == 0
+    assert "cpu x4" in taught and "gpu x" not in taught and "roof: by the calibration" in taught
+    assert "gpu x" in chart.read_text() and "by the figures of the SoC file" in chart.read_text()

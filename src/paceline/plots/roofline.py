@@ -68,8 +68,10 @@ class Unit:
         return [entry for passes in self.models.values() for entry in passes]
 
 
-def roofline_chart(units: Sequence[Unit], *, title: str = "Roofline", subtitle: str = "") -> Figure:
-    """Draw a panel a unit, on equal scales: a roof for each dtype, and the passes of each width.
+def roofline_chart(
+    units: Sequence[Unit], *, title: str = "Roofline", subtitle: str = "", by: str = "the figures of the SoC file"
+) -> Figure:
+    """Draw a panel a unit, on equal scales: a roof for each dtype, and the passes of each width; ``by`` is its source.
 
     A predicted pass lies under the roof by what its launches take. A measured one lies lower by all that the roof
     leaves out, or above it where the unit can do more than its figures say.
@@ -86,7 +88,7 @@ def roofline_chart(units: Sequence[Unit], *, title: str = "Roofline", subtitle: 
             panel.plot(x, y, zorder=1.5, **_ROOF)
         for label, passes in unit.models.items():
             _draw_passes(panel, passes, looks[label], first=looks[label] == style.look(0))
-    style.legend_below(figure, _entries(units, looks))
+    style.legend_below(figure, _entries(units, looks, by))
     figure.draw_without_rendering()  # lays it out, so that texts know where lines and points are
     for panel, unit in zip(panels, units, strict=True):
         _write(panel, unit, looks)
@@ -132,10 +134,10 @@ def _mark(look: style.Look, *, hollow: bool = False, size: float = 8.0) -> dict[
     return {"linestyle": "", "marker": look.marker, "markersize": size, "color": look.colour, **face}
 
 
-def _entries(units: Sequence[Unit], looks: Mapping[str, style.Look]) -> list[tuple[Artist, str]]:
+def _entries(units: Sequence[Unit], looks: Mapping[str, style.Look], by: str) -> list[tuple[Artist, str]]:
     grey = style.Look(style.GREY, "o", "-")
     entries: list[tuple[Artist, str]] = [(Line2D([], [], **_mark(look)), label) for label, look in looks.items()]
-    entries.append((Line2D([], [], **_ROOF), "roof: by the figures of the SoC file"))
+    entries.append((Line2D([], [], **_ROOF), f"roof: by {by}"))
     entries.append((Line2D([], [], **_mark(grey)), "predicted; number: tokens a pass"))
     if any(entry.measured for unit in units for entry in unit.passes):
         entries.append((Line2D([], [], **_mark(grey, hollow=True)), "measured"))

@@ -23,6 +23,7 @@ from paceline.plots.timeline import timeline_chart
 from paceline.targets import Dtype, ProcessingUnit
 
 _PREDICTED = "a predicted pass lies under the roof by its launches"
+_TAUGHT = "a predicted pass lies under the roof by its launches, and by reading that arithmetic does not hide"
 _MEASURED = "; a measured one above it says that a figure of the SoC file is too low"
 
 
@@ -177,34 +178,36 @@ def _drafters(subject: Subject) -> list[tuple[str, float, float]]:
 def draw_roofline(subject: Subject) -> Figure:
     """Every unit with all of its cores, and the passes of what was compiled for it."""
     units = [_unit(subject, unit) for unit in subject.bundle.soc.units]
+    taught = subject.times.source == "calibration"
     return roofline_chart(
         [unit for unit in units if unit.models],
         title=f"Roofline: {subject.name}",
-        subtitle=_PREDICTED + (_MEASURED if isinstance(subject.times, MeasuredTimes) else ""),
+        subtitle=_TAUGHT if taught else _PREDICTED + (_MEASURED if isinstance(subject.times, MeasuredTimes) else ""),
+        by="the calibration" if taught else "the figures of the SoC file",
     )
 
 
 def _unit(subject: Subject, unit: ProcessingUnit) -> Unit:
     cores = max(subject.times.cores(unit.name), default=unit.cores)
-    models = {
-        f"{model.role} {model.spec.name} ({model.precision})": _passes(subject, model.role, unit.name, cores)
-        for model in subject.bundle.models
-        if unit.name in model.programs
-    }
-    dtypes = [cast(Dtype, model.precision) for model in subject.bundle.models if unit.name in model.programs]
-    share = cores / unit.cores
-    return Unit(
-        label=f"{unit.name} x{cores}: {unit.description}",
-        bandwidth=unit.bandwidth.value,
-        peaks={dtype: unit.peak[dtype].value * share for dtype in (multiplied_as(each, unit) for each in dtypes)},
-        models=models,
-    )
+    predicted = _predicted(subject)
+    models, peaks, bandwidth = dict[str, list[Pass]](), dict[str, float](), unit.bandwidth.value
+    for model in (model for model in subject.bundle.models if unit.name in model.programs):
+        if (shares := predicted.shares(model.role, unit.name, cores)) is None:
+            continue
+        label = f"{model.role} {model.spec.name} ({model.precision})"
+        models[label] = _passes(subject, model.role, unit.name, cores)
+        dtype = multiplied_as(cast(Dtype, model.precision), unit, predicted.program(model.role, unit.name))
+        peaks[dtype] = unit.peak[dtype].value * shares.peak * cores / unit.cores
+        bandwidth = unit.bandwidth.value * shares.bandwidth
+    return Unit(label=f"{unit.name} x{cores}: {unit.description}", bandwidth=bandwidth, peaks=peaks, models=models)
+
+
+def _predicted(subject: Subject) -> RooflineTimes:
+    return subject.times if isinstance(subject.times, RooflineTimes) else RooflineTimes(subject.bundle)
 
 
 def _passes(subject: Subject, role: Role, unit: str, cores: int) -> list[Pass]:
-    times = subject.times
-    predicted = times if isinstance(times, RooflineTimes) else RooflineTimes(subject.bundle)
-    passes = []
+    times, predicted, passes = subject.times, _predicted(subject), list[Pass]()
     for width in subject.bundle.widths:
         work = predicted.work(role, unit, width)
         measured = times.seconds(role, unit, width, cores) if isinstance(times, MeasuredTimes) else None
