@@ -56,4 +56,9 @@ def _range(start: float, stop: float, step: float, *, text: str) -> tuple[float,
     if steps >= MOST_POINTS:
         raise UsageError(f"{text!r} has {steps + 1:.3g} values; a sweep has at most {MOST_POINTS} points")
     count = int(steps + _SLACK) + 1
-    return tuple(float(f"{start + i * step:.{_DIGITS}g}") for i in range(count))
+    return tuple(_rounded(start + i * step, step) for i in range(count))
+
+
+def _rounded(value: float, step: float) -> float:
+    """Without the last digits, which sums of steps get wrong, and which are all there is of a zero."""
+    return 0.0 if abs(value) < _SLACK * abs(step) else float(f"{value:.{_DIGITS}g}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from paceline.errors import UsageError
@@ -23,6 +23,7 @@ def test_lists_are_taken_as_they_are() -> None:
 
 
 @given(st.integers(-1000, 1000), st.integers(1, 500), st.integers(1, 1000))
+@example(-9, 10, 1)
 def test_a_range_has_every_step(start: int, count: int, step: int) -> None:
     scale = 1000
     text = f"x={start / scale}:{(start + (count - 1) * step) / scale}:{step / scale}"
