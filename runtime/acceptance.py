@@ -9,10 +9,9 @@ from pathlib import Path
 
 from paceline.console import Report, quiet
 from paceline.costmodel import AcceptanceFile
-from paceline.errors import DeviceUnavailable
 from paceline.partition import Bundle
 from paceline.runtime.device import open_device
-from paceline.runtime.measure import Open, loaded_programs, usable_units
+from paceline.runtime.measure import Open, check_target, loaded_programs, usable_units
 from paceline.runtime.measure_acceptance import all_histograms, encode, longest_draft, record_texts, timed_models
 from paceline.runtime.measure_host import TimedModel
 from paceline.runtime.prompts import Prompt
@@ -63,11 +62,9 @@ def measure_acceptance(
         PromptError: no prompt fits the context.
     """
     devices, unavailable = usable_units(bundle, opened=opened)
+    check_target(bundle, devices, unavailable)
     with loaded_programs(folder, bundle, devices, opened=opened) as programs:
-        target = next((entry for entry in programs if entry.role == "target"), None)
-        if target is None:
-            reasons = "; ".join(f"{unit}: {reason}" for unit, reason in unavailable.items()) or "no program fits"
-            raise DeviceUnavailable(f"the target of {bundle.name} runs on no device of this machine: {reasons}")
+        target = next(entry for entry in programs if entry.role == "target")
         drafter = next((entry for entry in programs if entry.role == "drafter"), None)
         models = timed_models(folder, bundle, target, drafter)
         encoded = encode(models[0].model, prompts)

@@ -184,6 +184,17 @@ def usable_units(
     return devices, unavailable
 
 
+def check_target(bundle: Bundle, devices: Mapping[str, Device], unavailable: Mapping[str, str]) -> None:
+    """Refuse a bundle whose target runs on none of ``devices``.
+
+    Raises:
+        DeviceUnavailable: says why each unit is ``unavailable``.
+    """
+    if not any(unit in bundle.target.programs for unit in devices):
+        reasons = "; ".join(f"{unit}: {reason}" for unit, reason in unavailable.items()) or "no program fits"
+        raise DeviceUnavailable(f"the target of {bundle.name} runs on no device of this machine: {reasons}")
+
+
 def core_counts(unit: ProcessingUnit, cores: Sequence[int]) -> tuple[int, ...]:
     """Core counts to measure on a unit: those asked for on a CPU, else as many as it has here."""
     if unit.kind == "gpu":

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from paceline.console import Report, quiet
 from paceline.costmodel import Acceptance, AcceptanceFile, HostTime, Measurement, Profile
-from paceline.errors import DeviceUnavailable
 from paceline.files import write_json
 from paceline.partition import Bundle
 from paceline.runtime.device import open_device
 from paceline.runtime.machine import this_machine
-from paceline.runtime.measure import Loaded, Open, loaded_programs, time_passes, usable_units
+from paceline.runtime.measure import Loaded, Open, check_target, loaded_programs, time_passes, usable_units
 from paceline.runtime.measure_acceptance import (
     all_histograms,
     encode,
@@ -63,9 +62,7 @@ def measure(
         PromptError: no prompt fits the context.
     """
     devices, unavailable = usable_units(bundle, only=units, opened=opened)
-    if not any(unit in bundle.target.programs for unit in devices):
-        reasons = "; ".join(f"{unit}: {reason}" for unit, reason in unavailable.items()) or "no program fits"
-        raise DeviceUnavailable(f"the target of {bundle.name} runs on no device of this machine: {reasons}")
+    check_target(bundle, devices, unavailable)
     with loaded_programs(folder, bundle, devices, cores=cores, opened=opened) as programs:
         measurements = time_passes(programs, repeats=repeats, budget=budget, report=report)
         drafting = _drafting(folder, bundle, programs, measurements, prompts=prompts, tokens=tokens, report=report)

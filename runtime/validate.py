@@ -16,7 +16,7 @@ from pathlib import Path
 
 from paceline.console import Report, quiet
 from paceline.costmodel import Drafting, Profile, Round, merge
-from paceline.errors import DeviceUnavailable, PlanError, UsageError
+from paceline.errors import PlanError, UsageError
 from paceline.partition import Bundle
 from paceline.partition import Mapping as Placement
 from paceline.partition.candidates import Belief, mapping_round, mappings
@@ -26,7 +26,7 @@ from paceline.partition.search import DEFAULT_MARGIN
 from paceline.partition.times import MeasuredTimes, compiled_width
 from paceline.runtime.device import open_device
 from paceline.runtime.machine import this_machine
-from paceline.runtime.measure import Loaded, Open, Passes, loaded_programs, usable_units
+from paceline.runtime.measure import Loaded, Open, Passes, check_target, loaded_programs, usable_units
 from paceline.runtime.measure_acceptance import (
     Encoded,
     encode,
@@ -156,9 +156,7 @@ def _ready(
     folder: Path, bundle: Bundle, units: Sequence[str], opened: Open
 ) -> Iterator[tuple[tuple[Loaded, ...], Mapping[str, str]]]:
     devices, unavailable = usable_units(bundle, only=units, opened=opened)
-    if not any(unit in bundle.target.programs for unit in devices):
-        reasons = "; ".join(f"{unit}: {reason}" for unit, reason in unavailable.items()) or "no program fits"
-        raise DeviceUnavailable(f"the target of {bundle.name} runs on no device of this machine: {reasons}")
+    check_target(bundle, devices, unavailable)
     left_out = {unit.name: "not asked for" for unit in bundle.soc.units if units and unit.name not in units}
     with loaded_programs(folder, bundle, devices, opened=opened) as programs:
         yield programs, {**unavailable, **left_out}
