@@ -8,10 +8,15 @@ from pathlib import Path
 
 from paceline.targets import ProcessingUnit
 from paceline.targets.host import detect_cpu
-from paceline.targets.instruction_sets import set_named
+from paceline.targets.instruction_sets import SETS, set_named
 
 # Of all that /proc/cpuinfo lists, what adds instructions that a compiler uses unasked.
-_INSTRUCTIONS = ("adx", "amx", "asimd", "avx", "bf16", "bmi", "f16c", "fma", "i8mm", "movbe", "popcnt", "ss", "sv")
+_INSTRUCTIONS = (
+    *("adx", "amx", "asimd", "avx", "bf16", "bmi", "dotprod", "f16c", "fma", "fullfp16", "i8mm", "movbe", "popcnt"),
+    *("ss", "sv"),
+)
+# Of all that a SoC file may name, what a board's kernel is known to list under the same name.
+_KNOWN = frozenset({"fullfp16", "i8mm", "bf16", "sve", "sve2"}).union(*(some.features for some in SETS))
 
 
 def flags(unit: ProcessingUnit) -> tuple[str, ...]:
@@ -32,14 +37,14 @@ def flags(unit: ProcessingUnit) -> tuple[str, ...]:
 
 
 def needed(unit: ProcessingUnit, kernels: str) -> tuple[str, ...]:
-    """CPU features without which a program stops at an instruction: of ``kernels``, else of the machine it is made on.
+    """CPU features without which a program may stop at an instruction: those of ``kernels``.
 
-    Empty for what names its processor: the SoC file says which.
+    A traced program has what the compiler may use: the features that the SoC file names, or this machine's.
     """
     if kernels:
         return tuple(sorted(set_named(kernels).features))
     if unit.cpu != "host":
-        return ()
+        return tuple(sorted(unit.named_features & _KNOWN))
     return tuple(sorted(name for name in detect_cpu().instructions if name.startswith(_INSTRUCTIONS)))
 
 

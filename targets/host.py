@@ -8,18 +8,20 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from paceline.targets.hwcap import hwcap_features
 from paceline.targets.soc import Dtype, Figure, ProcessingUnit, Soc
 
 HOST = "host"
 BASELINE = "vp_android_baseline_2022"
 _NOT_MEASURED = "not measured; run paceline profile"
 _CPUINFO = Path("/proc/cpuinfo")
+_BOARD = Path("/proc/device-tree/model")
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/{}"
 _TOP_KHZ = Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
 _GUESSED_HERTZ = 2e9
 
 # What Linux calls otherwise than compilers do.
-_COMPILERS_NAMES = {"avx512_vnni": "avx512vnni", "asimddp": "dotprod"}
+_COMPILERS_NAMES = {"avx512_vnni": "avx512vnni", "asimddp": "dotprod", "asimdhp": "fullfp16"}
 
 # Widest vector unit first: (feature flag, f32 lanes). One multiply-add unit per core is the careful guess.
 _LANES = (("avx512f", 16), ("avx2", 8), ("asimd", 4), ("sse2", 4))
@@ -42,12 +44,13 @@ class Cpu:
 
 
 def detect_cpu() -> Cpu:
-    """This machine's CPU, from /proc/cpuinfo where there is one."""
-    text = _CPUINFO.read_text() if _CPUINFO.is_file() else ""
-    cpu = parse_cpuinfo(text)
-    if _TOP_KHZ.is_file():
-        return Cpu(name=cpu.name, features=cpu.features, hertz=float(_TOP_KHZ.read_text()) * 1e3)
-    return cpu
+    """This machine's CPU, from /proc/cpuinfo where there is one; an Arm board is called what its firmware calls it."""
+    cpu = parse_cpuinfo(_CPUINFO.read_text() if _CPUINFO.is_file() else "")
+    return Cpu(
+        name=_BOARD.read_text().strip("\0\n ") if _BOARD.is_file() else cpu.name,
+        features=hwcap_features() or cpu.features,
+        hertz=float(_TOP_KHZ.read_text()) * 1e3 if _TOP_KHZ.is_file() else cpu.hertz,
+    )
 
 
 def parse_cpuinfo(text: str) -> Cpu:

@@ -40,7 +40,7 @@ def instruction_set(unit: ProcessingUnit) -> InstructionSet | None:
     if unit.kind != "cpu":
         return None
     architecture = (unit.triple.partition("-")[0] or platform.machine()).lower()
-    features = {feature[1:] for feature in unit.cpu_features.split(",") if feature.startswith("+")}
+    features = unit.named_features
     if unit.cpu == "host":
         features |= detect_cpu().instructions
     return next(

@@ -49,6 +49,11 @@ class ProcessingUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     memory: Figure
     launch: Figure
 
+    @property
+    def named_features(self) -> frozenset[str]:
+        """What ``cpu_features`` adds to ``cpu``, without the +."""
+        return frozenset(name[1:] for name in self.cpu_features.split(",") if name.startswith("+"))
+
 
 class Soc(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A system on chip: one CPU, at most one GPU, one memory.

@@ -35,7 +35,20 @@ def test_what_a_processor_must_have(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu.needed(A55, "aarch64-dotprod") == ("dotprod",)
     assert cpu.needed(HOST, "x86_64-avx2") == ("avx2", "bmi2", "f16c", "fma")
     assert cpu.needed(HOST, "") == ("avx2", "avx512vnni", "sse2")
-    assert cpu.needed(A55, "") == ()
+    assert cpu.needed(A55, "") == ("dotprod", "fullfp16")
+    a715 = load_soc("pixel8").units[0]
+    assert cpu.needed(a715, "") == ("bf16", "dotprod", "i8mm")
+
+
+def test_features_that_linux_calls_otherwise_are_not_asked_for() -> None:
+    """A machine that has them would be refused."""
+    assert cpu.needed(msgspec.structs.replace(A55, cpu_features="+avx2,+sse4.2,+lse,-sve"), "") == ("avx2",)
+
+
+def test_a_traced_program_of_an_arm_machine_needs_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    this = Cpu("some", frozenset({"fp", "asimd", "asimdhp", "asimddp", "i8mm", "dcpop"}), 0.0)
+    monkeypatch.setattr(cpu, "detect_cpu", lambda: this)
+    assert cpu.needed(HOST, "") == ("asimd", "dotprod", "fullfp16", "i8mm")
 
 
 def test_only_programs_for_the_host_depend_on_the_host() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 
-from paceline.targets import detect_host
+from paceline.targets import detect_host, host
 from paceline.targets.host import Cpu, count_cores, detect_cpu, host_peak, memory_bytes, parse_cpuinfo
 
 X86 = """processor\t: 0
@@ -38,6 +39,19 @@ def test_arm_spells_the_same_facts_differently() -> None:
     assert cpu.name == "BCM2712"
     assert {"asimddp", "i8mm"} <= cpu.features
     assert cpu.hertz == 0
+
+
+def test_a_board_is_called_what_its_firmware_calls_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "model").write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+    monkeypatch.setattr(host, "_BOARD", tmp_path / "model")
+    assert detect_cpu().name == "Raspberry Pi 5 Model B Rev 1.0"
+
+
+def test_what_the_kernel_tells_every_process_goes_before_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emulator for programs passes on the file of the machine that it runs on."""
+    monkeypatch.setattr(host, "hwcap_features", lambda: frozenset({"asimd", "asimddp", "asimdhp"}))
+    assert detect_cpu().features == {"asimd", "asimddp", "asimdhp"}
+    assert detect_cpu().instructions == {"asimd", "dotprod", "fullfp16"}
 
 
 def test_nothing_to_read_still_gives_a_name() -> None:
