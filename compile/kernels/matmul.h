@@ -1,38 +1,29 @@
 // Weights times activations: blocks of sixteen output channels, every weight read once for all rows of a call.
-//
-// A row of activations is [columns] f32 for float weights, and for integer weights what `quantise` wrote: i8 [columns],
-// then by group f32 scale, i32 sum, f32 scale * sum. `columns` is padded to whole groups there.
 #pragma once
-#include "simd.h"
+#include "dot.h"
 
-// Bytes that a stream of weights is fetched before its use: what a core can take in while memory answers once, some
-// 150 ns at 40 GB/s. With less, passes of several rows wait for memory; more changes nothing.
-#define AHEAD 8192
-
-typedef struct { const uint8_t *rows; size_t stride, columns; } Activations;
-
-INLINE const float *scales(const uint8_t *row, size_t columns) { return (const float *)(row + columns); }
-INLINE const int32_t *sums(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns) + columns / GROUP; }
-INLINE const float *scaled_sums(const uint8_t *row, size_t columns) {
-  return (const float *)(row + columns) + 2 * (columns / GROUP);
-}
-INLINE size_t quantised_stride(size_t columns) { return columns + 12 * (columns / GROUP); }
+// Rows of a block, TILE at a time.
+#define TILES UNROLL for (int t = 0; t < rows; t += TILE)
+INLINE Activations from_row(Activations x, int m) { return (Activations){x.rows + m * x.stride, x.stride, x.columns}; }
+INLINE int tile_rows(int rows, int t) { return rows - t < TILE ? rows - t : TILE; }
 
 // Block: f32 or f16 [columns][16]. Sums of a group first, then of groups: short chains, and less rounding.
 #define FLOAT_BLOCK(NAME, LOAD, BYTES)                                                                                 \
   INLINE void block_##NAME(const int rows, const uint8_t *w, Activations x, f32x16 *y) {                               \
     f32x16 total[MOST_ROWS];                                                                                           \
     UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);                                                         \
-    for (size_t k = 0; k < x.columns; k += GROUP) {                                                                    \
-      f32x16 a[MOST_ROWS];                                                                                             \
-      UNROLL for (int m = 0; m < rows; m++) a[m] = splat(0);                                                           \
-      const size_t end = k + GROUP < x.columns ? k + GROUP : x.columns;                                                \
-      for (size_t c = k; c < end; c++, w += LANES * BYTES) {                                                           \
-        const f32x16 b = LOAD(w);                                                                                      \
-        __builtin_prefetch(w + AHEAD);                                                                                 \
-        UNROLL for (int m = 0; m < rows; m++) a[m] += b * splat(((const float *)(x.rows + m * x.stride))[c]);          \
+    for (size_t k = 0; k < x.columns; k += GROUP, w += GROUP * LANES * BYTES) {                                        \
+      const size_t end = k + GROUP < x.columns ? GROUP : x.columns - k;                                                \
+      TILES {                                                                                                          \
+        f32x16 a[TILE];                                                                                                \
+        UNROLL for (int m = 0; m < tile_rows(rows, t); m++) a[m] = splat(0);                                           \
+        for (size_t c = 0; c < end; c++) {                                                                             \
+          const f32x16 b = LOAD(w + c * LANES * BYTES);                                                                \
+          __builtin_prefetch(w + c * LANES * BYTES + AHEAD);                                                           \
+          UNROLL for (int m = 0; m < tile_rows(rows, t); m++) a[m] += b * splat(((const float *)row_of(x, t + m))[k + c]); \
+        }                                                                                                              \
+        UNROLL for (int m = 0; m < tile_rows(rows, t); m++) total[t + m] += a[m];                                      \
       }                                                                                                                \
-      UNROLL for (int m = 0; m < rows; m++) total[m] += a[m];                                                          \
     }                                                                                                                  \
     UNROLL for (int m = 0; m < rows; m++) y[m] = total[m];                                                             \
   }
@@ -45,15 +36,12 @@ INLINE void block_int8(const int rows, const uint8_t *w, Activations x, f32x16 *
   f32x16 total[MOST_ROWS];
   UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
   w += 64;
-  for (size_t g = 0; g < x.columns / GROUP; g++) {
-    i32x16 a[MOST_ROWS];
-    UNROLL for (int m = 0; m < rows; m++) a[m] = int8_start(sums(x.rows + m * x.stride, x.columns)[g]);
-    UNROLL for (int j = 0; j < GROUP / 4; j++, w += 64) {
-      const u8x64 b = int8_bytes(w);
-      __builtin_prefetch(w + AHEAD);
-      UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(a[m], b, *(const word *)(x.rows + m * x.stride + g * GROUP + j * 4));
+  for (size_t g = 0; g < x.columns / GROUP; g++, w += GROUP * LANES) TILES {
+    i32x16 a[TILE];
+    dot_int8(tile_rows(rows, t), a, w, from_row(x, t), g);
+    UNROLL for (int m = 0; m < tile_rows(rows, t); m++) {
+      total[t + m] += to_f32(a[m]) * splat(scales(row_of(x, t + m), x.columns)[g]);
     }
-    UNROLL for (int m = 0; m < rows; m++) total[m] += to_f32(a[m]) * splat(scales(x.rows + m * x.stride, x.columns)[g]);
   }
   UNROLL for (int m = 0; m < rows; m++) y[m] = total[m] * scale;
 }
@@ -69,22 +57,16 @@ INLINE void block_int4(const int rows, const uint8_t *w, Activations x, f32x16 *
     const f32x16 d = load_f16(w), dmin = load_f16(w + 32);
     const uint8_t *factors = w + 64;
     w = factors + (end - first + 1) / 2 * 64;
-    for (size_t g = first; g < end; g++, factors += 32) {
+    for (size_t g = first; g < end; g++, factors += 32, w += GROUP / 2 * LANES) {
       const f32x16 s = load_u8(factors) * d, low = load_u8(factors + 16) * dmin;
-      i32x16 a[MOST_ROWS];
-      UNROLL for (int m = 0; m < rows; m++) a[m] = splat_i32(0);
-      UNROLL for (int j = 0; j < GROUP / 8; j++, w += 64) {
-        const u8x64 b = *(const u8x64 *)w, even = b & 15, odd = b >> 4;
-        __builtin_prefetch(w + AHEAD);
-        UNROLL for (int m = 0; m < rows; m++) {
-          const uint8_t *q = x.rows + m * x.stride + g * GROUP + j * 8;
-          a[m] = dot4(dot4(a[m], even, *(const word *)q), odd, *(const word *)(q + 4));
+      TILES {
+        i32x16 a[TILE];
+        dot_int4(tile_rows(rows, t), a, w, from_row(x, t), g);
+        UNROLL for (int m = 0; m < tile_rows(rows, t); m++) {
+          const uint8_t *row = row_of(x, t + m);
+          total[t + m] += to_f32(a[m]) * (s * splat(scales(row, x.columns)[g]));
+          total[t + m] -= low * splat(scaled_sums(row, x.columns)[g]);
         }
-      }
-      UNROLL for (int m = 0; m < rows; m++) {
-        const uint8_t *row = x.rows + m * x.stride;
-        total[m] += to_f32(a[m]) * (s * splat(scales(row, x.columns)[g]));
-        total[m] -= low * splat(scaled_sums(row, x.columns)[g]);
       }
     }
   }

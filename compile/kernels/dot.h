@@ -1,0 +1,147 @@
+// Dot products of one group of columns, exact in 32 bits: sixteen output channels, several rows of activations at once.
+//
+// dot_int8 and dot_int4 set a[m] to the sum over group g of weights times bytes of row m; the nibbles of int4 are unsigned.
+#pragma once
+#include "simd.h"
+
+// A row of activations is [columns] f32 for float weights, and for integer weights what `quantise` wrote: i8 [columns],
+// then by group f32 scale, i32 sum, f32 scale * sum. `columns` is padded to whole groups there.
+typedef struct { const uint8_t *rows; size_t stride, columns; } Activations;
+
+INLINE const float *scales(const uint8_t *row, size_t columns) { return (const float *)(row + columns); }
+INLINE const int32_t *sums(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns) + columns / GROUP; }
+INLINE const float *scaled_sums(const uint8_t *row, size_t columns) {
+  return (const float *)(row + columns) + 2 * (columns / GROUP);
+}
+INLINE size_t quantised_stride(size_t columns) { return columns + 12 * (columns / GROUP); }
+
+INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.stride; }
+
+// Bytes that a stream of weights is fetched before its use: what a core can take in while memory answers once, some
+// 150 ns at 40 GB/s. With less, passes of several rows wait for memory; more changes nothing.
+#define AHEAD 8192
+
+// MOST_ROWS read a weight once from memory, TILE of them once from the nearest cache: as many as registers hold sums for.
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+#include <immintrin.h>
+#define MOST_ROWS 8
+#define TILE 4
+// Unrolled, everything is loaded first, and registers run out.
+#define ROLLED _Pragma("clang loop unroll(disable)")
+typedef struct { __m256i half[2]; } pair;
+INLINE i32x16 joined(__m256i first, __m256i second) {
+  const pair both = {{first, second}};
+  i32x16 a;
+  __builtin_memcpy_inline(&a, &both, 64);
+  return a;
+}
+
+// The size of x times w with the sign of x: two products of such bytes fit the 16 bits that an instruction has for their
+// sum. It holds as no weight is -128.
+INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+  const __m256i bias = _mm256_set1_epi8(-128), ones = _mm256_set1_epi16(1);
+  __m256i sum[TILE][2];
+  UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_setzero_si256();
+  ROLLED for (int j = 0; j < GROUP / 4; j++, w += 64) {
+    __builtin_prefetch(w + AHEAD);
+    __m256i b[2];
+    UNROLL for (int i = 0; i < 2; i++) b[i] = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)w + i), bias);
+    UNROLL for (int m = 0; m < rows; m++) {
+      const __m256i q = _mm256_set1_epi32(((const word *)(row_of(x, m) + g * GROUP))[j]), size = _mm256_abs_epi8(q);
+      UNROLL for (int i = 0; i < 2; i++) {
+        const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(b[i], q));
+        sum[m][i] = _mm256_add_epi32(sum[m][i], _mm256_madd_epi16(pairs, ones));
+      }
+    }
+  }
+  UNROLL for (int m = 0; m < rows; m++) a[m] = joined(sum[m][0], sum[m][1]);
+}
+
+// In bytes: 16 products of a nibble and a byte fit 16 bits, and that is how many of a group each word adds up.
+INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+  const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  __m256i sum[TILE][2];
+  UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_setzero_si256();
+  ROLLED for (int j = 0; j < GROUP / 8; j++, w += 64) {
+    __builtin_prefetch(w + AHEAD);
+    __m256i first[2], second[2];
+    UNROLL for (int i = 0; i < 2; i++) {
+      const __m256i bytes = _mm256_loadu_si256((const __m256i *)w + i);
+      first[i] = _mm256_and_si256(bytes, low), second[i] = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low);
+    }
+    UNROLL for (int m = 0; m < rows; m++) {
+      const word *q = (const word *)(row_of(x, m) + g * GROUP) + 2 * j;
+      const __m256i even = _mm256_set1_epi32(q[0]), odd = _mm256_set1_epi32(q[1]);
+      UNROLL for (int i = 0; i < 2; i++) {
+        sum[m][i] = _mm256_add_epi16(sum[m][i], _mm256_maddubs_epi16(first[i], even));
+        sum[m][i] = _mm256_add_epi16(sum[m][i], _mm256_maddubs_epi16(second[i], odd));
+      }
+    }
+  }
+  UNROLL for (int m = 0; m < rows; m++) {
+    a[m] = joined(_mm256_madd_epi16(sum[m][0], ones), _mm256_madd_epi16(sum[m][1], ones));
+  }
+}
+#else
+// dot4: each of sixteen i32 lanes adds the products of its four unsigned bytes of w with the four signed bytes of x.
+// Weights of int8 are stored with 128 added. Signed hardware takes it off each byte, unsigned hardware off the sum.
+#if defined(__AVX512VNNI__)
+#include <immintrin.h>
+#define MOST_ROWS 8
+#define TILE 8
+INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
+  return (i32x16)_mm512_dpbusd_epi32((__m512i)a, (__m512i)w, _mm512_set1_epi32(x));
+}
+INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p; }
+INLINE i32x16 int8_start(int32_t sum_of_x) { return splat_i32(-128 * sum_of_x); }
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define MOST_ROWS 4
+#define TILE 4
+typedef struct { int32x4_t part[4]; } quad;
+typedef struct { int8x16_t part[4]; } quad8;
+INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
+  const int8x16_t every = vreinterpretq_s8_s32(vdupq_n_s32(x));
+  quad sums;
+  quad8 bytes;
+  __builtin_memcpy_inline(&sums, &a, 64);
+  __builtin_memcpy_inline(&bytes, &w, 64);
+  UNROLL for (int i = 0; i < 4; i++) {
+#if defined(__ARM_FEATURE_DOTPROD)
+    sums.part[i] = vdotq_s32(sums.part[i], bytes.part[i], every);
+#else
+    int16x8_t low = vmull_s8(vget_low_s8(bytes.part[i]), vget_low_s8(every));
+    int16x8_t high = vmull_s8(vget_high_s8(bytes.part[i]), vget_high_s8(every));
+    sums.part[i] = vpadalq_s16(sums.part[i], vpaddq_s16(low, high));
+#endif
+  }
+  __builtin_memcpy_inline(&a, &sums, 64);
+  return a;
+}
+INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p ^ 0x80; }
+INLINE i32x16 int8_start(int32_t sum_of_x) { (void)sum_of_x; return splat_i32(0); }
+#else
+#error "no dot product for this instruction set"
+#endif
+
+INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+  UNROLL for (int m = 0; m < rows; m++) a[m] = int8_start(sums(row_of(x, m), x.columns)[g]);
+  UNROLL for (int j = 0; j < GROUP / 4; j++, w += 64) {
+    const u8x64 b = int8_bytes(w);
+    __builtin_prefetch(w + AHEAD);
+    UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(a[m], b, *(const word *)(row_of(x, m) + g * GROUP + j * 4));
+  }
+}
+
+INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+  UNROLL for (int m = 0; m < rows; m++) a[m] = splat_i32(0);
+  UNROLL for (int j = 0; j < GROUP / 8; j++, w += 64) {
+    const u8x64 b = *(const u8x64 *)w, even = b & 15, odd = b >> 4;
+    __builtin_prefetch(w + AHEAD);
+    UNROLL for (int m = 0; m < rows; m++) {
+      const word *q = (const word *)(row_of(x, m) + g * GROUP) + 2 * j;
+      a[m] = dot4(dot4(a[m], even, q[0]), odd, q[1]);
+    }
+  }
+}
+#endif
