@@ -19,7 +19,7 @@ import msgspec
 from paceline.costmodel import ModelSpec, Role
 from paceline.costmodel.model_spec import Positive
 from paceline.errors import BundleError
-from paceline.files import FileEntry, check_files, read_json
+from paceline.files import FileEntry, check_files, parse_json, read_bytes
 from paceline.targets import Soc
 
 SCHEMA = 2  # programs take a span of two numbers since 2
@@ -94,6 +94,11 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return next((model for model in self.models if model.role == "drafter"), None)
 
     @property
+    def weights(self) -> frozenset[str]:
+        """Names of the files that hold weights."""
+        return frozenset(name for model in self.models for name in model.weights.values())
+
+    @property
     def digest(self) -> str:
         """Identity of programs and weights; a profile or plan of another digest does not apply."""
         lines = sorted(f"{name} {entry.sha256}" for name, entry in self.files.items())
@@ -110,18 +115,27 @@ def read_bundle(folder: Path, *, checksums: bool = False) -> Bundle:
     """
     if not (folder / MANIFEST).is_file():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}; make one with 'paceline compile'")
-    bundle = read_json(folder / MANIFEST, Bundle, error=BundleError, schema=SCHEMA, remedy="compile it again")
-    if sorted(model.role for model in bundle.models) not in (["target"], ["drafter", "target"]):
-        raise BundleError(f"{folder / MANIFEST} names no target or too many models; compile it again")
-    for name in (name for model in bundle.models for name in (*model.weights.values(), *model.programs.values())):
-        if name not in bundle.files:
-            raise BundleError(f"{folder / MANIFEST} uses {name!r} without a checksum for it; compile it again")
-    weights = {name for model in bundle.models for name in model.weights.values()}
+    bundle = parse_bundle(read_bytes(folder / MANIFEST, error=BundleError), where=str(folder / MANIFEST))
     check_files(
         folder / MANIFEST,
         bundle.files,
-        every_byte=lambda name: checksums or name not in weights,
+        every_byte=lambda name: checksums or name not in bundle.weights,
         error=BundleError,
         remedy="compile the bundle again or copy it anew",
     )
+    return bundle
+
+
+def parse_bundle(data: bytes, *, where: str) -> Bundle:
+    """Read the bytes of a bundle.json, which errors call ``where``.
+
+    Raises:
+        BundleError: another schema, or no manifest of a bundle.
+    """
+    bundle = parse_json(data, Bundle, where=where, error=BundleError, schema=SCHEMA, remedy="compile it again")
+    if sorted(model.role for model in bundle.models) not in (["target"], ["drafter", "target"]):
+        raise BundleError(f"{where} names no target or too many models; compile it again")
+    for name in (name for model in bundle.models for name in (*model.weights.values(), *model.programs.values())):
+        if name not in bundle.files:
+            raise BundleError(f"{where} uses {name!r} without a checksum for it; compile it again")
     return bundle

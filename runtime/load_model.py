@@ -10,6 +10,7 @@ from paceline.errors import DeviceUnavailable, PlanError
 from paceline.partition import Bundle, Mapping, Plan, read_bundle
 from paceline.runtime.device import Device, open_device
 from paceline.runtime.model import Model
+from paceline.runtime.pack_cache import bundle_folder
 from paceline.runtime.program import Program, load_program
 from paceline.runtime.setting import DrafterKind, Setting, choose_setting, stored_plan
 from paceline.runtime.text import read_tokenizer
@@ -26,7 +27,7 @@ def load(
     min_confidence: float = 0.0,
     device: Device | None = None,
 ) -> Model:
-    """Load a bundle. What is not given comes from ``plan``, by default the plan stored in it.
+    """Load a bundle, a folder or a packed one. What is not given comes from ``plan``, by default the plan stored in it.
 
     A draft length that comes from the plan adapts to what is kept, with ``adapt``; one that is given stays. A drafter
     model stops after a draft that it holds for less likely than ``min_confidence`` (0: never). ``device`` stands in for
@@ -38,7 +39,7 @@ def load(
         DeviceUnavailable: a unit of the mapping that the SoC, the bundle or this machine does not have.
         UsageError: options that contradict each other.
     """
-    folder = Path(folder)
+    folder = bundle_folder(Path(folder))
     bundle = read_bundle(folder)
     if plan and plan.bundle != bundle.digest:
         raise PlanError(f"the plan was made for another bundle than {folder}; plan again")

@@ -20,7 +20,7 @@ from paceline.errors import PacelineError
 
 COMMANDS = (
     *("doctor", "targets", "whatif", "import", "compile", "profile", "acceptance"),
-    *("calibrate", "plan", "validate", "run", "bench"),
+    *("calibrate", "plan", "validate", "pack", "unpack", "run", "bench"),
 )
 INTERRUPTED = 130
 # modules that a board does without, and the extra that brings each

@@ -8,9 +8,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Annotated, TypeVar
 
 import msgspec
 
@@ -23,7 +23,7 @@ _BLOCK = 1 << 20
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Size in bytes and SHA-256 of one file."""
 
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: str
 
 
@@ -34,6 +34,11 @@ def describe(path: Path) -> FileEntry:
         while block := file.read(_BLOCK):
             digest.update(block)
     return FileEntry(bytes=path.stat().st_size, sha256=digest.hexdigest())
+
+
+def describe_bytes(data: bytes) -> FileEntry:
+    """Size and checksum of what a file holds, or is to hold."""
+    return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def check_files(
@@ -106,16 +111,28 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     if path.exists() and not replace and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"{path} exists already; choose another output or remove it")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path), _new_parents(path):
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        with writing(path):
+        try:
             yield scratch
             scratch.chmod(0o755)
             _exchange(scratch, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _new_parents(path: Path) -> Iterator[None]:
+    """Make the folders above ``path``; those that were not there go again when the body fails."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
+        raise
 
 
 def _exchange(scratch: Path, path: Path) -> None:
@@ -157,14 +174,34 @@ def write_bytes(path: Path, data: bytes) -> None:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
         else:
-            _replace(path.resolve(), data)
+            with _renamed(path.resolve()) as file:
+                file.write(data)
 
 
-def _replace(path: Path, data: bytes) -> None:
+@contextmanager
+def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
+    """Yield a file to write to that appears as ``path`` when the body ends well; a pipe is written to instead.
+
+    Raises:
+        OutputError: ``path`` exists and is not to be replaced, cannot be written, or the disk is full.
+    """
+    with writing(path):
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                yield file
+            return
+        if path.exists() and not replace:
+            raise OutputError(f"{path} exists already; choose another output or remove it")
+        with _renamed(path.resolve()) as file:
+            yield file
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[IO[bytes]]:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
         Path(name).chmod(0o644)
         Path(name).replace(path)
     finally:
@@ -184,18 +221,36 @@ def read_json(
     ``schema`` is the version that the file must state, asked before anything else, for another version has other
     fields; ``remedy`` says what to do about one.
     """
+    return parse_json(read_bytes(path, error=error), kind, where=str(path), error=error, schema=schema, remedy=remedy)
+
+
+def read_bytes(path: Path, *, error: Callable[[str], PacelineError]) -> bytes:
+    """All of a small file; ``error`` builds what is raised when it cannot be read."""
     try:
-        data = path.read_bytes()
-        found = msgspec.json.decode(data, type=_Versioned).schema if schema is not None else None
-        if found != schema:
-            raise error(f"{path} has schema {found}, expected {schema}; {remedy}".removesuffix("; "))
-        return msgspec.json.decode(data, type=kind)
+        return path.read_bytes()
     except FileNotFoundError:
         raise error(f"{path} is missing") from None
     except OSError as reason:
         raise error(f"cannot read {path}: {reason.strerror}") from reason
-    except (msgspec.DecodeError, UnicodeDecodeError) as reason:
-        raise error(f"{path} is not a valid {kind.__name__}: {reason}") from reason
+
+
+def parse_json(
+    data: bytes,
+    kind: type[T],
+    *,
+    where: str,
+    error: Callable[[str], PacelineError],
+    schema: int | None = None,
+    remedy: str = "",
+) -> T:
+    """What ``read_json`` does with the bytes of a file; ``where`` is what errors call it."""
+    try:
+        found = msgspec.json.decode(data, type=_Versioned).schema if schema is not None else None
+        if found != schema:
+            raise error(f"{where} has schema {found}, expected {schema}; {remedy}".removesuffix("; "))
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as reason:
+        raise error(f"{where} is not a valid {kind.__name__}: {reason}") from reason
 
 
 class _Versioned(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import typer
 
 from paceline import console
 from paceline.commands.drafts import drafts_table
-from paceline.commands.generating import BundleFolder
+from paceline.commands.generating import BundleFolder, as_folder
 from paceline.errors import PacelineError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def page(
     from paceline.runtime.acceptance import first_of_each, measure_acceptance
     from paceline.runtime.prompts import BUILT_IN, read_prompts
 
+    bundle = as_folder(bundle)
     compiled, chosen = read_bundle(bundle, checksums=True), read_prompts(prompts) if prompts else BUILT_IN
     place = check_place(output or bundle / ACCEPTANCE)
     with console.progress(enabled=not as_json) as report:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from paceline.console import discard_stdout
+from paceline.console import discard_stdout, progress
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from paceline.runtime import Generation, Message, Model
 
 DrafterKind = Literal["model", "ngram", "none"]
-BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that 'paceline compile' made.")]
+BundleFolder = Annotated[
+    Path,
+    typer.Argument(metavar="BUNDLE", help="Folder that 'paceline compile' made, or what 'paceline pack' made of it."),
+]
 Drafter = Annotated[DrafterKind | None, typer.Option(help="Who drafts. Default: what the plan or the mapping says.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, without the chat template.")]
 System = Annotated[str | None, typer.Option(help="System message, for models with a chat template.")]
@@ -24,6 +27,20 @@ MinConfidence = Annotated[
     float, typer.Option(help="Stop drafting after a token that the drafter gives less than this probability.")
 ]
 MAP_HELP = "Where the models run, e.g. drafter=gpu,target=cpu (drafter: a unit, ngram or none)."
+
+
+def as_folder(bundle: Path) -> Path:
+    """``bundle``, or the folder that a packed one was unpacked into.
+
+    Raises:
+        PacelineError: as ``paceline.runtime.pack_cache.bundle_folder``.
+    """
+    from paceline.runtime.pack_cache import bundle_folder
+
+    if not bundle.is_file():
+        return bundle
+    with progress() as report:
+        return bundle_folder(bundle, report=report)
 
 
 def parse_mapping(text: str) -> Mapping:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.generating import BundleFolder, as_folder
 from paceline.commands.plotting import Chart, Plot, check_options, plot_plan
 from paceline.errors import UsageError
 
@@ -27,7 +28,7 @@ _COLUMNS = ("target", "drafter", "ahead", "ms/token", "x plain", "reason")
 
 
 def page(
-    bundle: Annotated[Path, typer.Argument(help="Folder that 'paceline compile' made.")],
+    bundle: BundleFolder,
     alpha: Annotated[
         float | None, typer.Option(help="Share of drafts that the target keeps, instead of what was measured.")
     ] = None,
@@ -68,6 +69,7 @@ def page(
     check_options(plot, chart)
     if calibration is not None and not roofline:
         raise UsageError("--calibration is for --roofline; without it times come from the bundle's own profile")
+    bundle = as_folder(bundle)
     compiled = read_bundle(bundle)
     taught = read_calibration(calibration, soc=compiled.soc.name) if calibration else None
     profile, unavailable = (None, {}) if roofline else _measured(bundle, compiled)

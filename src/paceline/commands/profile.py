@@ -10,6 +10,7 @@ import typer
 
 from paceline import console
 from paceline.commands.drafts import drafts_table
+from paceline.commands.generating import BundleFolder, as_folder
 from paceline.errors import OutputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Example:
 
 
 def page(
-    bundle: Annotated[Path, typer.Argument(help="Folder that 'paceline compile' made.")],
+    bundle: BundleFolder,
     repeats: Annotated[int, typer.Option(min=3, help="Most calls of each forward pass.")] = 50,
     budget: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Time to spend on forward passes.")] = 30.0,
     units: Annotated[
@@ -53,6 +54,7 @@ def page(
     from paceline.runtime.profile import measure, save
     from paceline.runtime.prompts import BUILT_IN, read_prompts
 
+    bundle = as_folder(bundle)
     compiled = read_bundle(bundle, checksums=True)
     if not os.access(bundle, os.W_OK):
         raise OutputError(f"cannot write into {bundle}, where the profile belongs; copy the bundle to a place of yours")

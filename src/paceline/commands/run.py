@@ -15,6 +15,7 @@ from paceline.commands.generating import (
     MinConfidence,
     Raw,
     System,
+    as_folder,
     as_prompt,
     open_model,
     stream,
@@ -78,6 +79,7 @@ def page(
         "min_confidence": min_confidence,
         "drafter": drafter,
     }
+    bundle = as_folder(bundle)
     with open_model(bundle, mapping=mapping, **drafting) as model:
         if chat:
             from paceline.commands.chat import talk

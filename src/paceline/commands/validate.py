@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
-from paceline.commands.generating import BundleFolder
+from paceline.commands.generating import BundleFolder, as_folder
 from paceline.commands.plotting import Plot, check_options, plot_validation
 from paceline.errors import PacelineError, UsageError
 
@@ -54,6 +54,7 @@ def page(
     check_options(plot, None)
     if output is not None:
         check_place(output)
+    bundle = as_folder(bundle)
     with console.progress(enabled=not as_json) as report:
         found = validate(
             bundle,

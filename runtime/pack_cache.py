@@ -1,0 +1,52 @@
+"""A pack that is used like a folder: unpacked once into the cache, under the checksum of its manifest.
+
+The manifest is the first member, so that a later start reads one block of the pack and finds its folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from paceline.console import Report, quiet
+from paceline.files import cache_folder, writing
+from paceline.runtime.pack_stream import open_pack
+from paceline.runtime.unpack import check_machine, write_members
+
+
+def bundle_folder(path: Path, *, report: Report = quiet) -> Path:
+    """``path`` itself, or where it is one file, the folder that this pack was unpacked into, now or earlier.
+
+    Raises:
+        BundleError: a file that is no pack, of another schema, or a damaged one.
+        DeviceUnavailable: it is for another SoC than this machine.
+        OutputError: the cache cannot be written, or the disk is full.
+    """
+    if not path.exists() or path.is_dir():
+        return path
+    with open_pack(path) as pack:
+        folder = cache_folder("packs") / hashlib.sha256(pack.head).hexdigest()
+        if folder.is_dir():
+            return folder
+        check_machine(pack.bundle)
+        with _alone(folder.parent):
+            if not folder.is_dir():
+                write_members(pack, folder, report=report)
+                size = pack.manifest.total / 1e6
+                logging.getLogger(__name__).warning("unpacked into %s, %.1f MB, for this and later runs", folder, size)
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for other processes that unpack into ``folder``: the second finds what the first has made."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

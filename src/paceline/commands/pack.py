@@ -1,0 +1,58 @@
+"""``paceline pack``: a bundle becomes one file that a board can run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paceline import console
+
+if TYPE_CHECKING:
+    from paceline.partition.contents import Contents
+    from paceline.runtime.pack_format import PackManifest
+
+EPILOG = """\
+Examples:
+  $ paceline pack bundles/smollm2 -o smollm2.tar.zst
+  $ paceline pack bundles/qwen --only-plan -o qwen.tar.zst     # on the board: paceline unpack qwen.tar.zst
+"""
+
+
+def page(
+    bundle: Annotated[Path, typer.Argument(help="Folder that 'paceline compile' made.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The new file, NAME.tar.zst.")],
+    only_plan: Annotated[
+        bool, typer.Option("--only-plan", help="Leave out programs and weights that the stored plan does not run.")
+    ] = False,
+    unit: Annotated[list[str] | None, typer.Option(help="Only programs of this unit; may be repeated.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Pack what a board needs of a bundle: programs, weights, tokenizer, chat template, plan and measurements.
+
+    Every byte is checked against its checksum. The same bundle gives the same bytes.
+    """
+    from paceline.partition.contents import list_contents
+    from paceline.runtime.pack import pack
+
+    contents = list_contents(bundle, only_plan=only_plan, units=tuple(unit or ()))
+    with console.progress() as report:
+        manifest = pack(contents, output, replace=force, report=report)
+    size = output.stat().st_size if output.is_file() else None
+    if as_json:
+        found = {"file": str(output), "bytes": size, "left_out": contents.left_out, "remarks": contents.remarks}
+        console.print_json({**found, "manifest": manifest})
+    elif size is not None:  # a pipe holds the pack, and takes no remarks
+        _show(contents, manifest, output, size)
+
+
+def _show(contents: Contents, manifest: PackManifest, output: Path, size: int) -> None:
+    named = f"{manifest.name} for {manifest.soc}, {len(manifest.files)} files of {manifest.total / 1e6:.1f} MB"
+    print(f"{output}: {size / 1e6:.1f} MB ({named})")
+    if contents.left_out:
+        saved = sum(contents.left_out.values()) / 1e6
+        print(f"left out: {', '.join(contents.left_out)}; that saves {saved:.1f} MB on the board")
+    for remark in contents.remarks:
+        print(f"left out: {remark}")
