@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +20,8 @@ from paceline.compile.pipeline import Pipeline
 from paceline.compile.tools import Children
 from paceline.costmodel import ModelSpec, cache_rows
 from paceline.targets import ProcessingUnit
+from tests.emulator import SITE, emulator
 
-ARM = Path(__file__).parents[2] / "build" / "arm"  # where scripts/arm puts the runtime
-_EMULATOR, _LIBRARIES = "qemu-aarch64-static", Path("/usr/aarch64-linux-gnu")
 _RUNNER = Path("iree", "_runtime_libs", "iree-run-module")
 
 
@@ -96,6 +94,5 @@ def native() -> tuple[str, ...]:
 
 def emulated(cpu: str) -> tuple[str, ...] | None:
     """The command that runs a program on an emulated Arm processor; None where scripts/arm was not run."""
-    if not (ARM / _RUNNER).is_file() or shutil.which(_EMULATOR) is None:
-        return None
-    return (_EMULATOR, "-cpu", cpu, "-L", str(_LIBRARIES), str(ARM / _RUNNER))
+    command = emulator(cpu)
+    return command and (*command, str(SITE / _RUNNER))

@@ -15,6 +15,7 @@ from paceline.compile.kernel_calls import PRECISIONS
 from paceline.targets import ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS, instruction_set
 from tests.compile.kernel_programs import Tiny, emulated, native, tiny
+from tests.emulator import MISSING
 
 CONTEXT, WIDEST = 64, 11  # more rows than any kernel takes at once
 POSITION = 27  # rows begin in one block of keys and end in the next
@@ -67,7 +68,7 @@ def _command(kernels: str, host: ProcessingUnit) -> tuple[str, ...]:
         return native()
     if kernels not in EMULATED:
         pytest.skip(f"this processor has not all of {', '.join(sorted(wanted.features))}")
-    return emulated(EMULATED[kernels]) or pytest.skip("no emulator and runtime for Arm; run: sh scripts/arm")
+    return emulated(EMULATED[kernels]) or pytest.skip(MISSING)
 
 
 @pytest.mark.parametrize("kernels", CASES)
