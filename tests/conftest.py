@@ -6,6 +6,9 @@ import functools
 import importlib.util
 import json
 import random
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -248,6 +251,19 @@ def smollm2_bundle(tmp_path_factory: pytest.TempPathFactory, smollm2_package: Pa
     bundle = build(soc=soc, target=smollm2_package, drafter=smollm2_package, output=folder, units=("cpu",))
     assert not bundle.failures
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This tree as a wheel, built from a copy: setuptools leaves a folder beside the sources, and reads the last."""
+    root, copy = Path(__file__).parents[1], tmp_path_factory.mktemp("wheel")
+    for folder in ("src", "targets", "costmodel", "partition", "compile", "runtime"):
+        shutil.copytree(root / folder, copy / folder, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(root / name, copy)
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(copy), str(copy))
+    subprocess.run((sys.executable, "-m", "pip", "wheel", *options), check=True, capture_output=True)
+    return next(copy.glob("*.whl"))
 
 
 def _null_model(role: Role) -> BundledModel:
