@@ -77,6 +77,8 @@ def member_size(block: bytes, name: str) -> int:
     Raises:
         BundleError: a sentence without a subject: another name, a link, a device, or no header at all.
     """
+    if not any(block):
+        raise BundleError(f"ends before {name}")
     try:
         member = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.TarError as error:

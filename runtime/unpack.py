@@ -72,7 +72,8 @@ def write_members(pack: PackReader, folder: Path, *, replace: bool = False, repo
         OutputError: the folder is taken, cannot be written, or the disk is full.
     """
     check_room(folder, pack.manifest.total)
-    with new_folder(folder, replace=replace) as scratch:
+    # a link to a bundle stays a link
+    with new_folder(folder.resolve(), replace=replace) as scratch:
         write_bytes(scratch / MANIFEST, pack.text)
         done = len(pack.text)
         for name in list(pack.manifest.files)[1:]:
