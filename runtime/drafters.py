@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.errors import DeviceLost
+from paceline.runtime.program import Step
 from paceline.runtime.sampling import Sampling, draw, probabilities
 from paceline.runtime.session import Session
 
@@ -19,6 +21,16 @@ class Proposal:
 
     tokens: tuple[int, ...] = ()
     probabilities: NDArray[np.float64] | None = None
+
+    def first(self, length: int) -> Proposal:
+        """The first ``length`` drafts of it."""
+        rows = self.probabilities
+        return Proposal(self.tokens[:length], None if rows is None else rows[:length])
+
+
+def always() -> bool:
+    """The answer of one who wants all drafts."""
+    return True
 
 
 class Drafter(Protocol):
@@ -73,6 +85,8 @@ class ModelDrafter:
     temperature 1, whatever the sampling). The doubted draft itself is proposed: its pass is paid for, and it is kept
     more often than never. Stopping looks at the drafter's distribution, not at what was drawn from it, so that sampling
     stays lossless.
+
+    When its device is lost, ``lost`` is told, and nothing is proposed any more; without it, that is an error.
     """
 
     def __init__(
@@ -82,15 +96,17 @@ class ModelDrafter:
         ends: frozenset[int] = frozenset(),
         vocabulary: int | None = None,
         min_confidence: float = 0.0,
+        lost: Callable[[DeviceLost], None] | None = None,
     ) -> None:
         self._session, self._ends, self._min_confidence = session, ends, min_confidence
+        self._lost, self._gone = lost, False
         self._own = session.program.vocabulary
         self._vocabulary = self._own if vocabulary is None else vocabulary
 
     def prepare(self, sequence: Sequence[int]) -> None:
         """Fill the caches with the prompt, but for its last token: the first proposal runs that."""
         if self._can_read(sequence):
-            self._session.follow(sequence[:-1], rows=0)
+            self._read(sequence[:-1], rows=0)
 
     def unread(self, sequence: Sequence[int]) -> int:
         """What the caches lack but for two tokens: the target's own, and a last draft that was kept, never read."""
@@ -101,16 +117,27 @@ class ModelDrafter:
         self._session.rewind(0)
 
     def propose(
-        self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
+        self,
+        sequence: Sequence[int],
+        length: int,
+        *,
+        sampling: Sampling,
+        random: np.random.Generator,
+        wanted: Callable[[], bool] = always,
     ) -> Proposal:
-        """Run up to ``length`` passes; the first also catches up with what was added since the last one."""
+        """Run up to ``length`` passes; the first also catches up with what was added since the last one.
+
+        Before each it asks whether more drafts are ``wanted``, and stops where they are not.
+        """
         tokens: list[int] = []
         rows: list[NDArray[np.float64]] = []
         needs_logits, sure = self._min_confidence > 0 or not sampling.greedy, True
-        while len(tokens) < length and sure and not (tokens and tokens[-1] in self._ends):
+        while len(tokens) < length and sure and wanted() and not (tokens and tokens[-1] in self._ends):
             if not self._can_read([*sequence, *tokens]):
                 break
-            step = self._session.follow([*sequence, *tokens], logits=needs_logits)
+            step = self._read([*sequence, *tokens], logits=needs_logits)
+            if step is None:
+                break
             if not sampling.greedy and step.logits is not None:
                 rows.append(self._distribution(step.logits[0], sampling))
                 tokens.append(draw(rows[-1], random.random()))
@@ -121,6 +148,19 @@ class ModelDrafter:
             if self._min_confidence and step.logits is not None:
                 sure = confidence(step.logits[0]) >= self._min_confidence
         return Proposal(tuple(tokens), np.stack(rows) if rows else None)
+
+    def _read(self, sequence: Sequence[int], *, rows: int = 1, logits: bool = False) -> Step | None:
+        """See ``Session.follow``; None where the device was lost, now or before."""
+        if self._gone:
+            return None
+        try:
+            return self._session.follow(sequence, rows=rows, logits=logits)
+        except DeviceLost as error:
+            if self._lost is None:
+                raise
+            self._gone = True
+            self._lost(error)
+            return None
 
     def _can_read(self, sequence: Sequence[int]) -> bool:
         return self._own >= self._vocabulary or max(sequence) < self._own

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from paceline.costmodel import Acceptance, count_rounds
+from paceline.costmodel import Acceptance, Role, count_rounds
 
 SCHEMA = 1
 Phase = Literal["prefill", "draft", "verify", "accept"]
@@ -26,6 +26,18 @@ class Seconds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     host: float
 
 
+class Fallback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The device of ``role`` was ``lost`` (its unit) in the middle of a text.
+
+    ``unit`` is where it went on; None for a drafter: decoding went on plain.
+    """
+
+    role: Role
+    lost: str
+    unit: str | None
+    reason: str
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Statistics of one generation.
 
@@ -34,6 +46,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tokens: how many were generated; ``drafted_tokens`` of them were drafts that the target kept.
         rounds: passes of the target after the first, which reads the prompt.
         draft_length: of every round; where it was ``adaptive``, what the plan chose: ``acceptance`` has the lengths.
+        overlapped: whether the drafter worked while the target did; ``ready`` rounds then found their drafts made.
+        fallback: devices that were lost meanwhile; reading the text again elsewhere counts in the seconds.
         acceptance: histogram of accepted lengths over those rounds.
         decode_seconds: after the first token, the drafter's reading of the prompt aside: what the rounds took.
         tokens_per_second: of the tokens in these seconds; 0 without a second token.
@@ -48,6 +62,9 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rounds: int
     draft_length: int
     adaptive: bool = False
+    overlapped: bool = False
+    ready: int = 0
+    fallback: tuple[Fallback, ...] = ()
     acceptance: Acceptance
     seconds: Seconds
     decode_seconds: float
@@ -68,6 +85,8 @@ class Record:
         self._started = 0.0
         self.tokens = 0
         self.drafted = 0
+        self.ready = 0
+        self.fallbacks: list[Fallback] = []
         self._phases = dict.fromkeys(("prefill", "draft", "verify", "accept"), 0.0)
         self._rounds: list[tuple[int, int]] = []
 
@@ -94,9 +113,10 @@ class Record:
         self.first = self.active + time.perf_counter() - self._started
         self._first_prefill = self._phases["prefill"]
 
-    def round(self, drafted: int, accepted: int) -> None:
-        """Count a round."""
+    def round(self, drafted: int, accepted: int, *, ready: bool = False) -> None:
+        """Count a round; its drafts were ``ready`` where they had been made while the target worked."""
         self._rounds.append((drafted, accepted))
+        self.ready += ready
 
     def token(self, *, drafted: bool) -> None:
         """Count a token that was handed out."""
@@ -108,7 +128,15 @@ class Record:
         """Histogram of accepted lengths so far."""
         return Acceptance(counts=count_rounds(self._rounds))
 
-    def stats(self, *, prompt_tokens: int, draft_length: int, stop_reason: StopReason, adaptive: bool = False) -> Stats:
+    def stats(
+        self,
+        *,
+        prompt_tokens: int,
+        draft_length: int,
+        stop_reason: StopReason,
+        adaptive: bool = False,
+        overlapped: bool = False,
+    ) -> Stats:
         """The value of what was collected so far."""
         later = self.active - self.first - (self._phases["prefill"] - self._first_prefill)
         return Stats(
@@ -119,6 +147,9 @@ class Record:
             rounds=len(self._rounds),
             draft_length=draft_length,
             adaptive=adaptive,
+            overlapped=overlapped,
+            ready=self.ready,
+            fallback=tuple(self.fallbacks),
             acceptance=self.acceptance,
             seconds=Seconds(host=max(0.0, self.active - sum(self._phases.values())), **self._phases),
             decode_seconds=max(0.0, later),

@@ -3,7 +3,8 @@
 A round drafts gamma tokens, runs the target once over the last token and the drafts, keeps the drafts that agree and
 adds one token of the target's own. The pace says gamma, round by round. Plain decoding is the same loop with gamma = 0,
 and the prompt is read by the first round, which drafts nothing; so plain and speculative decoding differ in nothing
-but gamma.
+but gamma. With ``overlap`` the drafter goes on while the target verifies (``runtime/overlap.py``), which changes who
+waits for whom, and no token.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from paceline.runtime.accept import Accepted, accept_greedy, accept_sampled
-from paceline.runtime.drafters import Drafter, Proposal
+from paceline.runtime.drafters import Drafter, ModelDrafter, Proposal
+from paceline.runtime.overlap import Ahead
 from paceline.runtime.pace import FixedPace, Pace
 from paceline.runtime.program import Step
 from paceline.runtime.record import Record, StopReason
@@ -29,7 +31,8 @@ Origin = Literal["drafted", "target"]
 class Request:
     """What to generate: up to ``max_tokens`` after ``prompt``, until one of ``ends``.
 
-    gamma is what ``pace`` says each round; without one it is ``draft_length``.
+    gamma is what ``pace`` says each round; without one it is ``draft_length``. With ``overlap`` a drafter model works
+    while the target does, which is of use where it has another processor.
     """
 
     prompt: tuple[int, ...]
@@ -39,6 +42,7 @@ class Request:
     sampling: Sampling = GREEDY
     seed: int = 0
     pace: Pace | None = None
+    overlap: bool = False
 
 
 def propose(
@@ -85,25 +89,32 @@ def speculate(
     sequence, produced, random = list(request.prompt), 0, np.random.default_rng(request.seed)
     options, pace = {"sampling": request.sampling}, request.pace or FixedPace(request.draft_length)
     pace.begin()
-    while room := _room(request.max_tokens - produced, target.context, sequence):
-        length = min(pace.next(unread=drafter.unread(sequence), room=room), room - 1) if produced else 0
-        if produced == 1 and length > 0:
-            with record.phase("prefill"):
-                drafter.prepare(sequence)
-        with record.phase("draft"):
-            proposal = propose(drafter, sequence, length, random=random, **options)
-        with record.phase("verify" if produced else "prefill"):
-            step = verify(target, sequence, proposal, **options)
-        with record.phase("accept"):
-            accepted = accept(proposal, step, random=random, **options)
-        if produced:
-            record.round(len(proposal.tokens), accepted.length)
-            pace.observe(len(proposal.tokens), accepted.length)
-        for token, origin in advance(target, sequence, proposal, accepted):
-            if token in request.ends:
-                return "eos"
-            produced += 1
-            yield token, origin
+    with Ahead(drafter if request.overlap and isinstance(drafter, ModelDrafter) else None) as ahead:
+        while room := _room(request.max_tokens - produced, target.context, sequence):
+            wanted = pace.next(unread=drafter.unread(sequence), room=room) if produced else 0
+            length = min(wanted, room - 1)
+            if produced == 1 and length > 0:
+                with record.phase("prefill"):
+                    drafter.prepare(sequence)
+            with record.phase("draft"):
+                ready = ahead.take(sequence, length)
+                proposal = ready or propose(drafter, sequence, length, random=random, **options)
+                text = [*sequence, *proposal.tokens]
+                ahead.start(text, min(wanted, room - len(proposal.tokens) - 2), random=random, **options)
+            with record.phase("verify" if produced else "prefill"):
+                step = verify(target, sequence, proposal, **options)
+            with record.phase("accept"):
+                accepted = accept(proposal, step, random=random, **options)
+            with record.phase("draft"):
+                ahead.settle(accepted.token if accepted.length == len(proposal.tokens) else None)
+            if produced:
+                record.round(len(proposal.tokens), accepted.length, ready=ready is not None)
+                pace.observe(len(proposal.tokens), accepted.length)
+            for token, origin in advance(target, sequence, proposal, accepted):
+                if token in request.ends:
+                    return "eos"
+                produced += 1
+                yield token, origin
     return "length" if produced >= request.max_tokens else "context"
 
 

@@ -89,6 +89,7 @@ requests = st.builds(
         st.lists(st.integers(0, 8), min_size=1, max_size=9).map(AnyPace),
     ),
     ends=st.frozensets(st.integers(0, VOCABULARY - 1), max_size=3),
+    overlap=st.booleans(),
 )
 
 
