@@ -32,6 +32,7 @@ from paceline.costmodel.memory import (
     weights_bytes,
 )
 from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
+from paceline.costmodel.overlap import Slowdown, overlapped_round
 from paceline.costmodel.profile import Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
 from paceline.costmodel.speculation import (
@@ -61,6 +62,7 @@ __all__ = [
     "RooflineEstimate",
     "Rope",
     "Round",
+    "Slowdown",
     "Work",
     "attention",
     "break_even_alpha",
@@ -83,6 +85,7 @@ __all__ = [
     "matrix_bytes",
     "merge",
     "nearest",
+    "overlapped_round",
     "paper_speedup",
     "parameters",
     "plain_round",
