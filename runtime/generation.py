@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tokenizers import Tokenizer
 
 from paceline.runtime.drafters import Drafter
-from paceline.runtime.record import Record, Stats, StopReason
+from paceline.runtime.record import Fallback, Record, Stats, StopReason
 from paceline.runtime.session import Session
 from paceline.runtime.speculate import Origin, Request, speculate
 from paceline.runtime.text import TextStream
@@ -26,13 +26,21 @@ class Token:
 class Generation:
     """An iterator of ``Token``; dropping it at any point leaves the model usable.
 
-    ``text``, ``ids`` and ``stats`` speak of what was generated so far; ``finish`` generates the rest.
+    ``text``, ``ids`` and ``stats`` speak of what was generated so far; ``finish`` generates the rest. ``fallbacks`` is
+    the model's list of devices that it lost, which grows.
     """
 
     def __init__(
-        self, target: Session, drafter: Drafter, request: Request, tokenizer: Tokenizer, *, stop: Sequence[str] = ()
+        self,
+        target: Session,
+        drafter: Drafter,
+        request: Request,
+        tokenizer: Tokenizer,
+        *,
+        stop: Sequence[str] = (),
+        fallbacks: Sequence[Fallback] = (),
     ) -> None:
-        self._request, self._record = request, Record()
+        self._request, self._record, self._fallbacks = request, Record(), fallbacks
         self._stream = TextStream(tokenizer, stop=stop)
         self._reason: StopReason = "abandoned"
         self._ids: list[int] = []
@@ -44,8 +52,12 @@ class Generation:
         return self
 
     def __next__(self) -> Token:
-        with self._record.running():
-            return next(self._tokens)
+        known = len(self._fallbacks)
+        try:
+            with self._record.running():
+                return next(self._tokens)
+        finally:
+            self._record.fallbacks += self._fallbacks[known:]
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -69,6 +81,7 @@ class Generation:
             prompt_tokens=len(self._request.prompt),
             draft_length=self._request.draft_length,
             adaptive=self._request.pace is not None,
+            overlapped=self._request.overlap,
             stop_reason=self._reason,
         )
 

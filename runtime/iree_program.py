@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from iree.runtime import _binding
 from numpy.typing import NDArray
 
 from paceline.costmodel import cache_rows
-from paceline.errors import BundleError, DeviceUnavailable
+from paceline.errors import BundleError, DeviceLost, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel
 from paceline.runtime.program import Step, check_span
 from paceline.targets import ProcessingUnit
@@ -26,6 +27,10 @@ _DEFAULT = int(rt.BufferUsage.DEFAULT)
 _MAPPED = int(rt.BufferUsage.MAPPING_SCOPED) | int(rt.BufferUsage.MAPPING_PERSISTENT)
 _HOST = int(rt.MemoryType.HOST_LOCAL) | int(rt.MemoryType.DEVICE_VISIBLE)
 _INT32, _FLOAT32 = np.dtype(np.int32), np.dtype(np.float32)
+# Status codes by which IREE says that a device failed and not its caller, with what follows up to the next part.
+_FAULT = re.compile(
+    r"\b(RESOURCE_EXHAUSTED|UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|DATA_LOSS|UNKNOWN)\b(; [^;\n]*)?"
+)
 
 
 @cache
@@ -47,12 +52,15 @@ class IreeDevice:
         Raises:
             BundleError: IREE cannot read the program or its weights.
             DeviceUnavailable: the program has instructions that this machine's CPU does not have.
+            DeviceLost: the device has no memory for it.
         """
         check_features(model.features.get(self.unit.name, ()), detect_cpu())
         path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
         try:
-            return IreeProgram(self.hal, path, weights, bundle, model)
+            return IreeProgram(self.hal, path, weights, bundle, model, device=self.description)
         except (OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
+            if (lost := device_fault(error, self.description)) and "RESOURCE_EXHAUSTED" in str(error):
+                raise DeviceLost(f"{lost} for {path.name}; choose another --map, or a smaller context") from error
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             what = f"{path} with {weights.name} cannot be loaded on {self.description}"
             raise BundleError(f"{what}: {reason}; compile it again") from error
@@ -70,6 +78,15 @@ def check_features(needed: Iterable[str], cpu: Cpu) -> None:
             f"these programs need {', '.join(missing)}, which this machine's CPU ({cpu.name}) does not have; "
             "compile them on this machine, or for a SoC file that names its processor"
         )
+
+
+def device_fault(error: Exception, device: str) -> DeviceLost | None:
+    """What an error of IREE says of the device it came from; None where it is the caller's fault, or another."""
+    found = _FAULT.search(str(error)) if isinstance(error, RuntimeError) else None
+    if found is None:
+        return None
+    what = "ran out of memory" if found[1] == "RESOURCE_EXHAUSTED" else "was lost"
+    return DeviceLost(f"{device} {what} ({found[0]})")
 
 
 class _Input:
@@ -103,7 +120,10 @@ class _Held:
 class IreeProgram:
     """One compiled model with its caches; see ``Program``."""
 
-    def __init__(self, hal: Any, path: Path, weights: Path, bundle: Bundle, model: BundledModel) -> None:
+    def __init__(
+        self, hal: Any, path: Path, weights: Path, bundle: Bundle, model: BundledModel, *, device: str
+    ) -> None:
+        self._device = device
         self.widths, self.context, self.vocabulary = bundle.widths, bundle.context, model.spec.vocabulary
         self._hal, self._held, self._copies = hal, _Held(), 0
         # IREE's buffers must go before their device; the finalizer sees to it at interpreter exit as well.
@@ -148,9 +168,14 @@ class IreeProgram:
         inputs.array[:] = tokens
         self._span.array[:] = position, first
         results = rt.VmVariantList(2)
-        self._held.context[0].invoke(function, arguments, results)
-        ids = self._read(results, 0, (width,), _INT32, first)
-        return Step(ids, self._read(results, 1, (width, self.vocabulary), _FLOAT32, first) if logits else None)
+        try:
+            self._held.context[0].invoke(function, arguments, results)
+            ids = self._read(results, 0, (width,), _INT32, first)
+            return Step(ids, self._read(results, 1, (width, self.vocabulary), _FLOAT32, first) if logits else None)
+        except RuntimeError as error:
+            if lost := device_fault(error, self._device):
+                raise lost from error
+            raise
 
     def _read(self, results: Any, index: int, shape: tuple[int, ...], dtype: np.dtype[Any], first: int) -> NDArray[Any]:
         """A copy of the rows from ``first`` on."""

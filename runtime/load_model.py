@@ -9,6 +9,7 @@ from paceline.costmodel import Role
 from paceline.errors import DeviceUnavailable, PlanError
 from paceline.partition import Bundle, Mapping, Plan, read_bundle
 from paceline.runtime.device import Device, open_device
+from paceline.runtime.fallback import Standby, spare_cpu
 from paceline.runtime.model import Model
 from paceline.runtime.pack_cache import bundle_folder
 from paceline.runtime.program import Program, load_program
@@ -26,12 +27,14 @@ def load(
     adapt: bool = True,
     min_confidence: float = 0.0,
     device: Device | None = None,
+    fallback: bool = True,
 ) -> Model:
     """Load a bundle, a folder or a packed one. What is not given comes from ``plan``, by default the plan stored in it.
 
     A draft length that comes from the plan adapts to what is kept, with ``adapt``; one that is given stays. A drafter
     model stops after a draft that it holds for less likely than ``min_confidence`` (0: never). ``device`` stands in for
-    every unit (the null device of tests).
+    every unit (the null device of tests). With ``fallback`` a text goes on when a device is lost in the middle of it:
+    the target on the CPU, or without the drafter; a warning says so, and the statistics.
 
     Raises:
         BundleError: no bundle, or a damaged one.
@@ -52,10 +55,10 @@ def load(
         adapt=adapt,
         min_confidence=min_confidence,
     )
-    return _loaded(folder, bundle, setting, device)
+    return _loaded(folder, bundle, setting, device, fallback=fallback)
 
 
-def _loaded(folder: Path, bundle: Bundle, setting: Setting, stand_in: Device | None) -> Model:
+def _loaded(folder: Path, bundle: Bundle, setting: Setting, stand_in: Device | None, *, fallback: bool) -> Model:
     tokenizer = read_tokenizer(folder / "tokenizer.json")
     template = folder / "chat_template.jinja"
     places = setting.places
@@ -75,6 +78,14 @@ def _loaded(folder: Path, bundle: Bundle, setting: Setting, stand_in: Device | N
         tokenizer=tokenizer,
         template=template.read_text(encoding="utf-8") if template.is_file() else None,
         devices={unit: device.description for unit, device in devices.items()},
+        standby=Standby(
+            folder=folder,
+            bundle=bundle,
+            unit=spare_cpu(bundle, setting.mapping.target),
+            open=lambda unit: stand_in or _open(bundle, unit, setting.cores),
+        )
+        if fallback
+        else None,
     )
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from types import TracebackType
 
 from tokenizers import Tokenizer
 
-from paceline.errors import PromptError, UsageError
+from paceline.costmodel import Role
+from paceline.errors import DeviceLost, PromptError, UsageError
 from paceline.partition import Bundle
 from paceline.partition.plan import NGRAM
 from paceline.runtime.chat import ChatTemplate, Message
 from paceline.runtime.drafters import Drafter, ModelDrafter, NgramDrafter, NoDrafter
+from paceline.runtime.fallback import PlannedPace, Standby, moved, undrafted
 from paceline.runtime.generation import Generation
 from paceline.runtime.pace import AdaptivePace, DraftLength, Pace
 from paceline.runtime.program import Program
+from paceline.runtime.record import Fallback
 from paceline.runtime.sampling import Sampling
 from paceline.runtime.session import Session
 from paceline.runtime.setting import Setting
@@ -22,7 +26,11 @@ from paceline.runtime.speculate import Request
 
 
 class Model:
-    """A target and its drafter, loaded. Use as a context manager, or call ``close``."""
+    """A target and its drafter, loaded. Use as a context manager, or call ``close``.
+
+    With a ``standby`` it goes on when a device is lost; ``fallbacks`` then has what happened, and ``setting`` and
+    ``devices`` what is used since.
+    """
 
     def __init__(
         self,
@@ -34,12 +42,15 @@ class Model:
         tokenizer: Tokenizer,
         template: str | None = None,
         devices: dict[str, str] | None = None,
+        standby: Standby | None = None,
     ) -> None:
         self.bundle, self.setting, self.tokenizer = bundle, setting, tokenizer
         self.devices = devices or {}
+        self.fallbacks: list[Fallback] = []
+        self._standby = standby
         self._template = template
         self._programs = [program for program in (target, drafter) if program]
-        self._target = Session(target)
+        self._target = Session(target, take_over=self._take_over if standby else None)
         self._drafter = self._make_drafter(drafter)
         self._pace = self._new_pace()
 
@@ -47,7 +58,8 @@ class Model:
         if program:
             ends, vocabulary = frozenset(self.bundle.tokens.eos), self._target.program.vocabulary
             least = self.setting.min_confidence
-            return ModelDrafter(Session(program), ends=ends, vocabulary=vocabulary, min_confidence=least)
+            lost = self._lose_drafter if self._standby else None
+            return ModelDrafter(Session(program), ends=ends, vocabulary=vocabulary, min_confidence=least, lost=lost)
         if self.setting.mapping.drafter == NGRAM:
             return NgramDrafter(vocabulary=self.bundle.target.spec.vocabulary)
         return NoDrafter()
@@ -99,7 +111,8 @@ class Model:
             sampling=sampling,
             seed=seed,
         )
-        return Generation(self._target, self._drafter, request, self.tokenizer, stop=stop)
+        fallbacks = self.fallbacks
+        return Generation(self._target, self._drafter, request, self.tokenizer, stop=stop, fallbacks=fallbacks)
 
     def encode(self, prompt: str | Sequence[Message] | Sequence[int]) -> tuple[int, ...]:
         """Token ids of a prompt, as ``generate`` sees them.
@@ -190,7 +203,30 @@ class Model:
         pace = self._pace if sampling.greedy else self._new_pace()
         if pace is None:
             raise UsageError("no plan says what drafting costs on this mapping; run 'paceline plan', or give a length")
-        return pace
+        return PlannedPace(pace, lambda: not self.fallbacks)
+
+    def _take_over(self, lost: DeviceLost) -> Program:
+        """The target's program where it goes on; see ``Standby.take_over``."""
+        assert self._standby
+        old, unit = self._target.program, self.setting.mapping.target
+        program, device = self._standby.take_over(lost, old.close)
+        self._programs = [program if one is old else one for one in self._programs]
+        self.setting, self._pace = moved(self.setting, device.unit.name), None
+        self._fell_back("target", unit, device.unit.name, lost)
+        self.devices[device.unit.name] = device.description
+        return program
+
+    def _lose_drafter(self, lost: DeviceLost) -> None:
+        unit = self.setting.mapping.drafter or ""
+        self.setting, self._drafter, self._pace = undrafted(self.setting), NoDrafter(), None
+        self._fell_back("drafter", unit, None, lost)
+
+    def _fell_back(self, role: Role, lost: str, unit: str | None, reason: DeviceLost) -> None:
+        self.fallbacks.append(Fallback(role=role, lost=lost, unit=unit, reason=str(reason)))
+        if lost not in self.setting.places.values():
+            self.devices.pop(lost, None)
+        on = f"with the target on {unit}, which reads the text again" if unit else "plain, without the drafter"
+        logging.getLogger(__name__).warning("%s; going on %s", reason, on)
 
     def _draft_length(self, asked: int | None) -> int:
         if isinstance(self._drafter, NoDrafter):

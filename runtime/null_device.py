@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.errors import DeviceLost
 from paceline.partition import Bundle, BundledModel
 from paceline.runtime.program import Step, check_span
 from paceline.targets import Figure, ProcessingUnit
@@ -29,13 +30,17 @@ NULL_UNIT = ProcessingUnit(
 
 @dataclass(frozen=True)
 class NullDevice:
-    """Loads any model. A drafter agrees with the target on the next token with probability ``agreement``."""
+    """Loads any model. A drafter agrees with the target on the next token with probability ``agreement``.
+
+    Each of its programs is lost in its pass number ``fault_at``, counted from 1, and in all that follow.
+    """
 
     unit: ProcessingUnit = NULL_UNIT
     description: str = "null device"
     seed: int = 0
     agreement: float = 0.8
     seconds: float = 0.0
+    fault_at: int | None = None
 
     def load(self, folder: Path, bundle: Bundle, model: BundledModel) -> NullProgram:
         """A program of the right shape; ``folder`` is not read."""
@@ -46,6 +51,7 @@ class NullDevice:
             seed=self.seed,
             agreement=self.agreement if model.role == "drafter" else 1.0,
             seconds=self.seconds,
+            fault_at=self.fault_at,
         )
 
 
@@ -65,10 +71,12 @@ class NullProgram:
         agreement: float = 1.0,
         seconds: float = 0.0,
         order: int = 3,
+        fault_at: int | None = None,
     ) -> None:
         self.widths, self.context, self.vocabulary = widths, context, vocabulary
         self._seed, self._agreement, self._seconds, self._order = seed, agreement, seconds, order
         self._cache = np.zeros(context, np.int32)
+        self._fault_at, self._passes = fault_at, 0
         self.closed = False
 
     def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
@@ -80,6 +88,9 @@ class NullProgram:
         if not 0 <= tokens.min() <= tokens.max() < self.vocabulary:
             # A real program would read whatever lies beyond its embedding.
             raise ValueError(f"tokens {tokens.tolist()} are not all within the vocabulary of {self.vocabulary}")
+        self._passes += 1
+        if self._fault_at is not None and self._passes >= self._fault_at:
+            raise DeviceLost(f"the null device was lost (pass {self._passes})")
         if self._seconds:
             time.sleep(self._seconds)
         self._cache[position : position + width] = tokens

@@ -40,6 +40,9 @@ class Program(Protocol):
 
         Returns ids [n - first] and, when asked, logits [n - first, vocabulary] of the rows from ``first`` on; both
         belong to the caller. With first = n the caches are filled and nothing else need be computed.
+
+        Raises:
+            DeviceLost: the device is gone, or out of memory; what the caches hold is then lost too.
         """
         ...
 
@@ -70,9 +73,18 @@ def load_program(folder: Path, bundle: Bundle, role: Role, device: Device) -> Pr
     model = next((model for model in bundle.models if model.role == role), None)
     if model is None:
         raise BundleError(f"{folder} has no {role}; compile it with one, or choose another drafter")
-    if device.unit.name not in model.programs:
-        raise DeviceUnavailable(_no_program(bundle, model, device.unit.name))
+    check_compiled(bundle, model, device.unit.name)
     return device.load(folder, bundle, model)
+
+
+def check_compiled(bundle: Bundle, model: BundledModel, unit: str) -> None:
+    """Refuse a unit that ``model`` has no program for.
+
+    Raises:
+        DeviceUnavailable: says why, where the compiler failed.
+    """
+    if unit not in model.programs:
+        raise DeviceUnavailable(_no_program(bundle, model, unit))
 
 
 def _no_program(bundle: Bundle, model: BundledModel, unit: str) -> str:

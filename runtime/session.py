@@ -1,18 +1,22 @@
 """One model in the course of a text: which tokens its caches hold, and how to bring them up to date.
 
 A session never trusts its caller to rewind: it remembers the tokens behind its caches, keeps the part that a new
-sequence shares with them, and runs the rest. Catching up after a round, reusing a prompt's beginning and recovering
-from an abandoned generation are all this one step.
+sequence shares with them, and runs the rest. Catching up after a round, reusing a prompt's beginning, recovering from
+an abandoned generation and going on elsewhere when a device is lost are all this one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.errors import DeviceLost
 from paceline.runtime.program import Program, Step
+
+TakeOver = Callable[[DeviceLost], Program]
+"""Gives the program to go on with, of the same model, widths and context; raises where there is none."""
 
 
 def next_width(remaining: int, position: int, widths: Sequence[int], context: int) -> int:
@@ -33,10 +37,14 @@ def shared_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 
 
 class Session:
-    """A program and the tokens that its caches hold; ``position`` is their number."""
+    """A program and the tokens that its caches hold; ``position`` is their number.
 
-    def __init__(self, program: Program) -> None:
+    Where the program's device is lost, ``take_over`` gives the next one, and the text is read again from its ids.
+    """
+
+    def __init__(self, program: Program, *, take_over: TakeOver | None = None) -> None:
         self.program = program
+        self._take_over = take_over
         self._tokens: list[int] = []
 
     @property
@@ -60,7 +68,20 @@ class Session:
 
         Returns ids [rows] and, when asked, logits [rows, vocabulary]. With rows = 0 the caches are filled and both
         are empty. Needs rows <= len(sequence) <= context.
+
+        Raises:
+            DeviceLost: the device is lost, and nothing takes over.
         """
+        try:
+            return self._follow(sequence, rows=rows, logits=logits)
+        except DeviceLost as error:
+            self.rewind(0)
+            if self._take_over is None:
+                raise
+            self.program = self._take_over(error)
+        return self.follow(sequence, rows=rows, logits=logits)
+
+    def _follow(self, sequence: Sequence[int], *, rows: int, logits: bool) -> Step:
         self.rewind(min(self.shared(sequence), len(sequence) - rows))
         steps = []
         while (start := self.position) < len(sequence):

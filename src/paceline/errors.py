@@ -11,6 +11,7 @@ PacelineError                 exit code 1
 ├── PairError                 drafter and target do not fit together
 ├── CompileFailed             a compiler refused; keeps tool, flags, first diagnostic, command
 ├── DeviceUnavailable         a device or driver that is not here
+│   └── DeviceLost            one that was lost, or ran out of memory, in the middle of a run
 ├── ProfileError              a profile that is missing, or from another machine or bundle
 ├── PlanError                 nothing feasible, or a plan that does not fit the bundle
 ├── PromptError               a prompt that cannot be run (empty, longer than the context)
@@ -94,6 +95,10 @@ class CompileFailed(PacelineError):
 
 class DeviceUnavailable(PacelineError):
     """A processing unit or driver that this machine does not have."""
+
+
+class DeviceLost(DeviceUnavailable):
+    """A device that was lost, or ran out of memory, in the middle of a run."""
 
 
 class ProfileError(PacelineError):
