@@ -1,11 +1,12 @@
 """Seconds of every forward pass of a bundle on this machine, with empty and with full caches.
 
-All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn is a call that does
-not count, because in decoding passes of one model follow each other too and find its weights in the caches, and a burst
-whose mean counts, because what is to be predicted is a sum of passes: now and then one takes longer, and the median of
-single calls would leave that out. Each pass may use an equal share of the time budget and gets at least ``MINIMUM``
-turns, or a single call where one takes more than the share. Reported are the interquartile mean over turns and the
-distance between the quartiles.
+All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn begins with calls
+that do not count, because in decoding passes of one model follow each other too: weights are in the caches, and cores
+that were idle have come up to speed, which takes some of them tenths of a second. Then comes a burst whose mean counts,
+because what is to be predicted is a sum of passes: now and then one takes longer, and the median of single calls would
+leave that out. Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, or a single
+call where one takes more than the share. Reported are the interquartile mean over turns and the distance between the
+quartiles.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from paceline.runtime.program import Program, load_program
 from paceline.targets import ProcessingUnit
 
 MINIMUM = 3
+WARM_SECONDS = 0.3  # until all cores run as fast as they do in a long text: seen to take 0.2 s after idling
 BURST_CALLS, BURST_SECONDS = 4, 0.05  # at least both: several slices of an operating system's time
 Open = Callable[..., Device]
 Clock = Callable[[], float]
@@ -64,16 +66,16 @@ class _Pass:
         return too_few or sum(self.spent) < share
 
     def take_turn(self, clock: Clock, share: float) -> None:
-        first = self._call(clock)
-        burst = list(self._burst(clock)) if first <= share else [first]
+        warm = list(self._calls(clock, least=1, seconds=min(WARM_SECONDS, share / 2)))
+        burst = list(self._calls(clock, least=BURST_CALLS, seconds=BURST_SECONDS)) if warm[0] <= share else warm
         self.seconds.append(sum(burst) / len(burst))
-        self.spent.append(first + sum(burst))
+        self.spent.append(sum(warm) + (sum(burst) if burst is not warm else 0.0))
 
-    def _burst(self, clock: Clock) -> Iterator[float]:
+    def _calls(self, clock: Clock, *, least: int, seconds: float) -> Iterator[float]:
         spent, calls = 0.0, 0
-        while calls < BURST_CALLS or spent < BURST_SECONDS:
-            yield (seconds := self._call(clock))
-            spent, calls = spent + seconds, calls + 1
+        while calls < least or spent < seconds:
+            yield (one := self._call(clock))
+            spent, calls = spent + one, calls + 1
 
     def _call(self, clock: Clock) -> float:
         tokens = np.zeros(self.width, np.int32)

@@ -26,7 +26,7 @@ from paceline.partition.search import DEFAULT_MARGIN
 from paceline.partition.times import MeasuredTimes, compiled_width
 from paceline.runtime.device import open_device
 from paceline.runtime.machine import this_machine
-from paceline.runtime.measure import Loaded, Open, Passes, check_target, loaded_programs, usable_units
+from paceline.runtime.measure import WARM_SECONDS, Loaded, Open, Passes, check_target, loaded_programs, usable_units
 from paceline.runtime.measure_acceptance import (
     Encoded,
     encode,
@@ -71,14 +71,22 @@ class _Case:
     strange: int = 0
 
     def run(self, number: int) -> None:
-        seconds: list[float] = []
-        while sum(seconds) < LEAST_SECONDS:
-            seconds.append(self._generate(number))
-        self.seconds.setdefault(number, []).append(statistics.mean(seconds))
+        """The first texts do not count, as the first passes do not; those after them find the prompt read."""
+        self.way.timed.model.forget()
+        for _ in self._texts(number, WARM_SECONDS):
+            pass
+        self.seconds.setdefault(number, []).append(statistics.mean(self._texts(number, LEAST_SECONDS)))
+
+    def _texts(self, number: int, least: float) -> Iterator[float]:
+        spent = 0.0
+        while spent < least:
+            yield (seconds := self._generate(number))
+            if not seconds:
+                return  # a text of one token has no rounds to time
+            spent += seconds
 
     def _generate(self, number: int) -> float:
         recording, model = self.way.recordings[number], self.way.timed.model
-        model.forget()
         generation = model.generate(
             recording.prompt, max_new_tokens=recording.max_tokens, draft_length=self.draft_length
         ).finish()
