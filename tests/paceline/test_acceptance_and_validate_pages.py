@@ -19,6 +19,13 @@ from paceline.targets import ProcessingUnit
 Run = Callable[..., Result]
 
 
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A null device has nothing to warm up."""
+    for module in ("measure", "validate"):
+        monkeypatch.setattr(f"paceline.runtime.{module}.WARM_SECONDS", 0.001)
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Calls the command line with a null device as its CPU, and no GPU."""

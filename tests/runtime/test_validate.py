@@ -18,6 +18,13 @@ from paceline.targets import Figure, ProcessingUnit, Soc
 PROMPTS = (Prompt("ride", "abc"), Prompt("turn", "hello"))
 
 
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A null device has nothing to warm up."""
+    for module in ("measure", "validate"):
+        monkeypatch.setattr(f"paceline.runtime.{module}.WARM_SECONDS", 0.001)
+
+
 def opened(unit: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
     return NullDevice(unit=unit, agreement=0.9, seconds=0.004 if unit.name == "cpu" else 0.008)
 
