@@ -6,15 +6,14 @@ import functools
 import importlib
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 
-from paceline import __version__
+from paceline import __version__, interrupts
 from paceline.console import discard_stdout
 from paceline.errors import PacelineError
 
@@ -22,7 +21,8 @@ COMMANDS = (
     *("doctor", "targets", "whatif", "import", "compile", "profile", "acceptance"),
     *("calibrate", "plan", "validate", "pack", "unpack", "run", "bench"),
 )
-INTERRUPTED = 130
+# Commands that run forward passes, which no signal interrupts.
+PASSES = frozenset({"profile", "acceptance", "validate", "run", "bench"})
 # modules that a board does without, and the extra that brings each
 _EXTRAS = {
     **dict.fromkeys(("gguf", "huggingface_hub", "iree", "onnx", "safetensors", "torch"), "compile"),
@@ -56,14 +56,18 @@ def _root(
     """Options that stand before a command."""
 
 
-def guarded(page: Callable[..., None]) -> Callable[..., None]:
-    """Run a page; a PacelineError becomes one sentence on stderr and its exit code, Ctrl-C exit code 130."""
+def guarded(page: Callable[..., None], *, in_time: bool = False) -> Callable[..., None]:
+    """Run a page; a PacelineError becomes one sentence on stderr and its exit code.
+
+    Ctrl-C becomes exit code 130 and SIGTERM 143, in a second whatever the page is at, where it is to end ``in_time``.
+    """
 
     @functools.wraps(page)
     def run(*args: Any, **options: Any) -> None:
         try:
-            page(*args, **options)
-            sys.stdout.flush()
+            with interrupts.ended_in_time() if in_time else nullcontext():
+                page(*args, **options)
+                sys.stdout.flush()
         except PacelineError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
@@ -74,9 +78,12 @@ def guarded(page: Callable[..., None]) -> Callable[..., None]:
             remedy = f"pip install 'paceline[{extra}]'"
             print(f"error: this needs {missing}, which is not installed: {remedy}", file=sys.stderr)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except MemoryError:
+            print("error: this machine is out of memory; close something, or choose a smaller model", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt as interrupt:
             print("interrupted", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(interrupts.exit_code(interrupt)) from None
 
     return run
 
@@ -85,7 +92,7 @@ def _register() -> None:
     for name in COMMANDS:
         module_name = f"paceline.commands.{name}_" if name in _PYTHON_WORDS else f"paceline.commands.{name}"
         module = importlib.import_module(module_name)
-        app.command(name, epilog="\b\n" + module.EPILOG)(guarded(module.page))
+        app.command(name, epilog="\b\n" + module.EPILOG)(guarded(module.page, in_time=name in PASSES))
 
 
 def prepare_streams() -> None:
@@ -98,17 +105,20 @@ def prepare_streams() -> None:
             stream.reconfigure(errors=errors)
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Entry point of the ``paceline`` command."""
-    signal.signal(signal.SIGTERM, _terminated)
+    interrupts.raise_on_signals()
     prepare_streams()
     try:
         _register()
         app()
+    except KeyboardInterrupt as interrupt:
+        # before there is a page
+        interrupts.leave(interrupts.exit_code(interrupt))
+    except SystemExit as left:
+        if left.code in interrupts.CODES:
+            interrupts.leave(left.code)
+        raise
     except OSError as error:
         # such as a full disk under stdout; typer itself ends quietly where the reader of a pipe is gone
         discard_stdout()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,18 @@ def print_json(value: object, *, line: bool = False) -> None:
 def discard_stdout() -> None:
     """Let what is still to be written vanish: Python flushes once more at exit, which must not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def reader_is_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads any more: for those who have nothing to write yet."""
+    if not hasattr(select, "poll"):
+        return False
+    watch = select.poll()
+    try:
+        watch.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):  # no file behind it
+        return False
+    return any(event & select.POLLERR for _, event in watch.poll(0))
 
 
 def note(text: str) -> None:

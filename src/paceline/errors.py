@@ -115,3 +115,7 @@ class PromptError(PacelineError):
 
 class OutputError(PacelineError):
     """A place that cannot be written."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: as Ctrl-C, but for what goes on after Ctrl-C."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from paceline.cli import COMMANDS, INTERRUPTED, guarded
-from paceline.errors import BundleError, UnknownSoc
+from paceline.cli import COMMANDS, guarded
+from paceline.errors import BundleError, Terminated, UnknownSoc
 
 
 def paceline(*args: str) -> subprocess.CompletedProcess[str]:
@@ -90,7 +90,9 @@ def raising(error: BaseException) -> Callable[[], None]:
     [
         (BundleError("the bundle is cut"), 1, "error: the bundle is cut"),
         (UnknownSoc("x", ["a", "b"]), 2, "error: unknown SoC 'x'; known: a, b"),
-        (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Terminated(), 143, "interrupted"),
+        (MemoryError(), 1, "error: this machine is out of memory"),
         (ModuleNotFoundError("no torch", name="torch"), 1, "pip install 'paceline[compile]'"),
         (
             ModuleNotFoundError("none", name="matplotlib"),

@@ -49,7 +49,12 @@ def page(
             # A positive length asks for a drafter even where the plan has none.
             ahead = None if one else max(lengths)
             with open_model(
-                bundle, mapping=one, draft_length=ahead, drafter=drafter, min_confidence=min_confidence
+                bundle,
+                mapping=one,
+                draft_length=ahead,
+                drafter=drafter,
+                min_confidence=min_confidence,
+                fallback=False,  # half of a text on another device is no measurement
             ) as model:
                 name = str(model.setting.mapping)
                 results[name] = _measure(model, chosen, lengths, max_tokens, adapt=adapt, raw=raw, report=report)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from paceline.commands.generating import stream
 from paceline.console import note, print_json
-from paceline.errors import PromptError
+from paceline.errors import PromptError, Terminated
+from paceline.interrupts import surviving_ctrl_c
 
 if TYPE_CHECKING:
     from paceline.runtime import Conversation, Generation, Model
@@ -20,7 +21,7 @@ def talk(model: Model, options: dict[str, Any], *, system: str | None, silent: b
     """Answer line after line and yield each answer when it is complete; empty lines are passed over.
 
     A turn that cannot be answered is said on stderr, with ``silent`` as a line of JSON too: whoever waits for an answer
-    gets one. Ctrl-C ends an answer, not the conversation.
+    gets one. Ctrl-C ends an answer, not the conversation; SIGTERM ends both, and the answer so far is yielded.
 
     Raises:
         PromptError: the model has no chat template.
@@ -35,27 +36,34 @@ def talk(model: Model, options: dict[str, Any], *, system: str | None, silent: b
         if not line.strip():
             continue
         try:
-            yield _answer(model, conversation, line, options, silent=silent)
+            answer = _begin(model, conversation, line, options)
         except PromptError as error:
             note(f"error: {error}")
             if silent:
                 print_json({"error": str(error)}, line=True)
+            continue
+        interrupt = _interruption(answer, silent=silent)
+        yield answer
+        if isinstance(interrupt, Terminated):
+            raise interrupt
 
 
-def _answer(
-    model: Model, conversation: Conversation, line: str, options: dict[str, Any], *, silent: bool
-) -> Generation:
+def _begin(model: Model, conversation: Conversation, line: str, options: dict[str, Any]) -> Generation:
     if conversation.turns and len(conversation.prompt(line)) > model.context:
         note(f"the conversation is longer than the context of {model.context} tokens; starting a new one")
         conversation.restart()
-    generation = conversation.say(line, **options)
+    return conversation.say(line, **options)
+
+
+def _interruption(answer: Generation, *, silent: bool) -> KeyboardInterrupt | None:
+    """Stream ``answer``; what ended it before its end."""
     try:
-        stream(generation, silent=silent)
-    except KeyboardInterrupt:
-        note(" (stopped)")
-        if not silent:
-            sys.stdout.write("\n")
-    return generation
+        with surviving_ctrl_c():
+            stream(answer, silent=silent)
+    except KeyboardInterrupt as interrupt:
+        note("(stopped)")
+        return interrupt
+    return None
 
 
 def _read_line(*, silent: bool) -> str | None:

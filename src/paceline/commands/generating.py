@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from paceline.console import discard_stdout, progress
+from paceline.console import discard_stdout, progress, reader_is_gone
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,14 +95,18 @@ def stream(generation: Generation, *, silent: bool) -> None:
     """Generate all of it, printing the text as it comes, unless ``silent``; ends the command when nobody reads it."""
     try:
         for token in generation:
-            if token.text and not silent:
-                sys.stdout.write(token.text)
-                sys.stdout.flush()
-        if not silent:
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            if silent and reader_is_gone():
+                raise BrokenPipeError
+            _write("" if silent else token.text)
     except BrokenPipeError:
         discard_stdout()  # the reader has seen enough
         raise typer.Exit from None
     finally:
         generation.close()
+        _write("" if silent else "\n")
+
+
+def _write(text: str) -> None:
+    if text:
+        sys.stdout.write(text)
+        sys.stdout.flush()

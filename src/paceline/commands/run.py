@@ -90,7 +90,11 @@ def page(
                 )
             return
         generation = model.generate(as_prompt(model, text, raw=raw, system=system), **options)
-        stream(generation, silent=as_json)
+        try:
+            stream(generation, silent=as_json)
+        except KeyboardInterrupt:
+            _finish(_report(bundle, model, generation, compare=False, options=options), stats, as_json=as_json)
+            raise
         report = _report(bundle, model, generation, compare=compare, options=options)
         _finish(report, stats, as_json=as_json)
 

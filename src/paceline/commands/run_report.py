@@ -64,8 +64,10 @@ def profiled_plain(folder: Path, model: Model) -> Plain | None:
 
 
 def report_of(model: Model, generation: Generation, plain: Plain | None) -> RunReport:
-    """Put together what is known."""
+    """Put together what is known; there is no speed-up of a text that was begun on one device and ended on another."""
     stats = generation.stats
+    if stats.fallback:
+        plain = None
     measured = stats.tokens_per_second / plain.tokens_per_second if plain and plain.tokens_per_second else None
     return RunReport(
         bundle=model.bundle.name,

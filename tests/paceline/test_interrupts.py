@@ -1,0 +1,174 @@
+"""Commands end within a second of Ctrl-C, SIGTERM or the end of their reader, and keep what they have printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from paceline.partition import TokenIds
+
+MakeBundle = Callable[..., Path]
+TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# from the signal to the end of the process
+SECOND = 1.0
+# Passes of 20 ms; of 5 s in C where nothing interrupts them, from the fourth on, with STUCK.
+PROGRAM = """
+import hashlib, os, sys
+from paceline import cli
+from paceline.runtime import NullDevice, load_model
+from paceline.runtime.null_device import NullProgram
+load_model.open_device = lambda unit, **rest: NullDevice(unit=unit, agreement=0.8, seconds=0.02)
+honest, passes = NullProgram.step, []
+def stuck(self, *arguments, **options):
+    passes.append(1)
+    if len(passes) > 3:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000_000)
+    return honest(self, *arguments, **options)
+if "STUCK" in os.environ:
+    NullProgram.step = stuck
+cli.main()
+"""
+
+
+@contextmanager
+def command(*arguments: object, program: str = PROGRAM, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A command with pipes on its three streams; killed at the end if it is still there."""
+    parts = [sys.executable, "-c", program, *map(str, arguments)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(parts, env={**os.environ, **variables}, bufsize=0, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_bytes(process: subprocess.Popen[bytes], count: int = 1) -> bytes:
+    assert process.stdout
+    return b"".join(process.stdout.read(1) for _ in range(count))
+
+
+def end(process: subprocess.Popen[bytes], number: int) -> tuple[float, str, str]:
+    """Seconds that it takes to end after a signal, and what it has printed since."""
+    process.send_signal(number)
+    start = time.monotonic()
+    out, err = process.communicate(timeout=20)
+    return time.monotonic() - start, out.decode(), err.decode()
+
+
+def endless(null_bundle: MakeBundle) -> Path:
+    return null_bundle(tokens=TokenIds(bos=0), template=TEMPLATE, context=4000)
+
+
+@BOTH
+def test_run(null_bundle: MakeBundle, tmp_path: Path, number: signal.Signals) -> None:
+    stats = tmp_path / "stats.json"
+    with command("run", endless(null_bundle), "hello", "--max-tokens", 3000, "--stats", stats) as process:
+        begun = first_bytes(process, 3).decode()
+        seconds, rest, said = end(process, number)
+        assert process.returncode == 128 + number
+        assert seconds < SECOND
+        report = json.loads(stats.read_text())
+        assert report["text"] + "\n" == begun + rest
+        assert report["stats"]["stop_reason"] == "abandoned"
+        assert said.endswith("interrupted\n") and "Traceback" not in said
+
+
+@BOTH
+def test_a_json_document_is_printed_as_far_as_the_text_came(null_bundle: MakeBundle, number: signal.Signals) -> None:
+    with command("run", endless(null_bundle), "hello", "--max-tokens", 3000, "--json") as process:
+        time.sleep(2.0)
+        seconds, out, said = end(process, number)
+        assert process.returncode == 128 + number, said
+        assert seconds < SECOND
+        assert 0 < len(json.loads(out)["ids"]) < 3000
+
+
+@BOTH
+def test_a_pass_that_takes_longer(null_bundle: MakeBundle, number: signal.Signals) -> None:
+    with command("run", endless(null_bundle), "hello", "--max-tokens", 3000, STUCK="1") as process:
+        first_bytes(process, 3)
+        time.sleep(0.3)
+        seconds, out, said = end(process, number)
+        assert (process.returncode, out, said) == (128 + number, "", "interrupted\n")
+        assert 0.5 < seconds < SECOND
+
+
+def test_sigterm_ends_a_conversation_and_ctrl_c_an_answer(null_bundle: MakeBundle) -> None:
+    with command("run", endless(null_bundle), "--chat", "--json", "--max-tokens", 3000) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b"hello\n")
+        time.sleep(2.0)
+        process.send_signal(signal.SIGINT)
+        first = json.loads(process.stdout.readline())
+        assert first["stats"]["stop_reason"] == "abandoned"
+        process.stdin.write(b"again\n")
+        time.sleep(0.5)
+        seconds, out, said = end(process, signal.SIGTERM)
+        assert process.returncode == 128 + signal.SIGTERM, said
+        assert seconds < SECOND
+        assert 0 < len(json.loads(out)["ids"]) < 3000
+
+
+@BOTH
+def test_a_conversation_that_waits_for_a_line(null_bundle: MakeBundle, number: signal.Signals) -> None:
+    with command("run", endless(null_bundle), "--chat", "--max-tokens", 2) as process:
+        assert process.stdin
+        process.stdin.write(b"hello\n")
+        first_bytes(process, 1)
+        time.sleep(0.5)
+        seconds, _, said = end(process, number)
+        assert process.returncode == 128 + number
+        assert seconds < SECOND
+        assert said.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--chat", "--json")])
+def test_a_reader_that_goes_away(null_bundle: MakeBundle, options: tuple[str, ...]) -> None:
+    prompt = () if "--chat" in options else ("hello",)
+    with command("run", endless(null_bundle), *prompt, "--max-tokens", 3000, *options) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(b"hello\n")
+        time.sleep(2.0)
+        process.stdout.close()
+        start = time.monotonic()
+        assert process.wait(timeout=20) == 0
+        assert time.monotonic() - start < SECOND
+        assert process.stderr.read() == b""
+
+
+@BOTH
+def test_bench(null_bundle: MakeBundle, tmp_path: Path, number: signal.Signals) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("hello\nworld\n")
+    with command("bench", endless(null_bundle), "--prompts", prompts, "--max-tokens", 3000) as process:
+        time.sleep(2.0)
+        seconds, out, said = end(process, number)
+        assert (process.returncode, out, said) == (128 + number, "", "interrupted\n")
+        assert seconds < SECOND
+
+
+@pytest.mark.cpu
+@BOTH
+@pytest.mark.parametrize("page", ["profile", "validate", "acceptance"])
+def test_pages_that_measure(tiny_bundle: Path, tmp_path: Path, page: str, number: signal.Signals) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    before = sorted(file.name for file in folder.iterdir())
+    options = {"validate": ["--unit", "cpu"], "profile": ["--unit", "cpu", "--budget", 100]}.get(page, [])
+    with command(page, folder, "--tokens", 60, *options, program="from paceline import cli; cli.main()") as process:
+        time.sleep(3.0)
+        seconds, out, said = end(process, number)
+        assert (process.returncode, out, said) == (128 + number, "", "interrupted\n")
+        assert seconds < SECOND
+    assert sorted(file.name for file in folder.iterdir()) == before
