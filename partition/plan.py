@@ -9,6 +9,7 @@ import msgspec
 
 from paceline.errors import PlanError
 from paceline.files import read_json
+from paceline.targets.places import are_apart
 
 SCHEMA = 1
 PLAN = "plan.json"
@@ -16,7 +17,10 @@ NGRAM = "ngram"
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Units by name; ``drafter`` is None when nothing drafts, ``NGRAM`` for prompt lookup on the host."""
+    """Units by name, or cores of one (``targets/places.py``): ``cpu``, ``gpu``, ``cpu@0``.
+
+    ``drafter`` is None when nothing drafts, ``NGRAM`` for prompt lookup on the host.
+    """
 
     target: str
     drafter: str | None = None
@@ -24,12 +28,18 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __str__(self) -> str:
         return f"target={self.target}" + (f",drafter={self.drafter}" if self.drafter else "")
 
+    @property
+    def two_processors(self) -> bool:
+        """Whether a drafter model can work while the target does."""
+        return self.drafter not in (None, NGRAM) and are_apart(self.target, str(self.drafter))
+
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a choice should cost.
 
     ``speedup`` is S over the same mapping without speculation (the paper's baseline), ``speedup_over_best`` over the
-    best plain decoding that the SoC can do. ``draft``, ``verify`` and ``host`` are seconds of one round.
+    best plain decoding that the SoC can do. ``draft``, ``verify`` and ``host`` are seconds of one round; where the
+    drafter works beside the target, ``draft`` is what the target waits for it.
     """
 
     seconds_per_token: float
@@ -52,6 +62,7 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mapping: Mapping
     draft_length: int
     reason: str
+    overlap: bool = False
     cores: dict[str, int] = {}
     estimate: Estimate | None = None
 
@@ -79,7 +90,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``bundle`` is the digest that the plan was made for; ``alpha`` the acceptance it assumed and ``alpha_source``
     whether that was measured here or taken as a default. ``precision`` is by role, ``cores`` by unit. Where nothing
-    drafts there is no ``pacing``.
+    drafts there is no ``pacing``. With ``overlap`` the drafter goes on while the target verifies; the length then stays.
     """
 
     schema: int = SCHEMA
@@ -87,6 +98,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     soc: str
     mapping: Mapping
     draft_length: int
+    overlap: bool = False
     precision: dict[str, str]
     cores: dict[str, int]
     context: int

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from paceline.errors import DeviceUnavailable
 from paceline.partition import Bundle, BundledModel
 from paceline.targets import ProcessingUnit
 
@@ -31,18 +33,23 @@ class Device(Protocol):
         ...
 
 
-def open_device(unit: ProcessingUnit, *, cores: int | None = None) -> Device:
+def open_device(unit: ProcessingUnit, *, cores: int | None = None, pin: Collection[int] = ()) -> Device:
     """Open the device behind ``unit``; ``cores`` limits a CPU (default: all of the unit's that are here).
 
-    Calls with the same unit and cores share one device, so two models on it never compete for its threads.
+    ``pin`` names a CPU's cores instead. Calls with the same unit and cores share one device, so two models on it never
+    compete for its threads.
 
     Raises:
-        DeviceUnavailable: another processor, too few cores, or no driver.
+        DeviceUnavailable: another processor, too few cores, cores of a unit that has none, or no driver.
     """
     if unit.kind == "cpu":
         from paceline.runtime.local_task import open_cpu
 
-        return open_cpu(unit, cores=cores)
+        return open_cpu(unit, cores=cores, pin=pin)
+    if pin:
+        raise DeviceUnavailable(
+            f"{unit.name} ({unit.description}) has no cores to choose from; only a CPU can be pinned"
+        )
     from paceline.runtime.vulkan import open_gpu
 
     return open_gpu(unit)

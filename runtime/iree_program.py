@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -40,11 +41,12 @@ def _instance() -> Any:
 
 @dataclass(frozen=True)
 class IreeDevice:
-    """A HAL device of IREE; ``hal`` is IREE's handle."""
+    """A HAL device of IREE; ``hal`` is IREE's handle, ``calling`` is entered around every call of its programs."""
 
     unit: ProcessingUnit
     description: str
     hal: Any
+    calling: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def load(self, folder: Path, bundle: Bundle, model: BundledModel) -> IreeProgram:
         """Load ``model`` from ``folder``.
@@ -57,7 +59,7 @@ class IreeDevice:
         check_features(model.features.get(self.unit.name, ()), detect_cpu())
         path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
         try:
-            return IreeProgram(self.hal, path, weights, bundle, model, device=self.description)
+            return IreeProgram(self.hal, path, weights, bundle, model, device=self)
         except (OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
             if (lost := device_fault(error, self.description)) and "RESOURCE_EXHAUSTED" in str(error):
                 raise DeviceLost(f"{lost} for {path.name}; choose another --map, or a smaller context") from error
@@ -121,9 +123,9 @@ class IreeProgram:
     """One compiled model with its caches; see ``Program``."""
 
     def __init__(
-        self, hal: Any, path: Path, weights: Path, bundle: Bundle, model: BundledModel, *, device: str
+        self, hal: Any, path: Path, weights: Path, bundle: Bundle, model: BundledModel, *, device: IreeDevice
     ) -> None:
-        self._device = device
+        self._device, self._calling = device.description, device.calling
         self.widths, self.context, self.vocabulary = bundle.widths, bundle.context, model.spec.vocabulary
         self._hal, self._held, self._copies = hal, _Held(), 0
         # IREE's buffers must go before their device; the finalizer sees to it at interpreter exit as well.
@@ -169,7 +171,8 @@ class IreeProgram:
         self._span.array[:] = position, first
         results = rt.VmVariantList(2)
         try:
-            self._held.context[0].invoke(function, arguments, results)
+            with self._calling():
+                self._held.context[0].invoke(function, arguments, results)
             ids = self._read(results, 0, (width,), _INT32, first)
             return Step(ids, self._read(results, 1, (width, self.vocabulary), _FLOAT32, first) if logits else None)
         except RuntimeError as error:

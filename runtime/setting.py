@@ -11,6 +11,8 @@ from paceline.costmodel import Role
 from paceline.errors import BundleError, UsageError
 from paceline.partition import Bundle, Estimate, Mapping, Plan, read_plan
 from paceline.partition.plan import NGRAM, PLAN, Pacing
+from paceline.targets.pins import Pins
+from paceline.targets.places import pinned, unit_of
 
 DrafterKind = Literal["model", "ngram", "none"]
 DEFAULT_DRAFT_LENGTH = 4
@@ -22,7 +24,7 @@ class Setting:
 
     ``estimate`` is the plan's, where this is what it chose, and ``pacing``, where the mapping is. ``adaptive`` lengths
     need that, and ``draft_length`` is then where they are expected. A drafter model stops after a draft that it holds
-    for less likely than ``min_confidence``.
+    for less likely than ``min_confidence``, and with ``overlap`` goes on while the target verifies.
     """
 
     mapping: Mapping
@@ -32,6 +34,7 @@ class Setting:
     pacing: Pacing | None = None
     adaptive: bool = False
     min_confidence: float = 0.0
+    overlap: bool = False
 
     @property
     def places(self) -> dict[Role, str]:
@@ -66,24 +69,32 @@ def choose_setting(
     drafter: DrafterKind | None = None,
     adapt: bool = True,
     min_confidence: float = 0.0,
+    overlap: bool | None = None,
+    pins: Pins | None = None,
 ) -> Setting:
     """Fill in what was not asked for: from the plan, else the target on its first unit without a drafter.
 
-    A length that was not asked for adapts, unless ``adapt`` is false or no plan says what other lengths cost.
+    A length that was not asked for adapts, unless ``adapt`` is false, no plan says what other lengths cost, or drafts
+    overlap with verifying, which they do where the plan says so if nobody asks. ``pins`` put models on cores of a CPU.
 
     Raises:
-        UsageError: a draft length below 0, one without a drafter, a drafter that the bundle does not have, or a
-            confidence that is none or that nobody can have.
+        UsageError: a draft length below 0, one without a drafter, a drafter that the bundle does not have, a confidence
+            that is none or that nobody can have, cores for a model that is on no CPU, or overlap on one processor.
     """
     if draft_length is not None and draft_length < 0:
         raise UsageError(f"draft length is {draft_length}, expected 0 (do not draft) or a positive number")
     planned = plan.mapping if plan else Mapping(target=_first_unit(bundle))
     chosen = _with_drafter(bundle, mapping or planned, draft_length, drafter, fixed=mapping is not None)
+    chosen = _pinned(bundle, chosen, pins or {})
     if draft_length and chosen.drafter is None:
         raise UsageError(f"draft length is {draft_length}, but {chosen} names nothing that drafts")
     _check_confidence(min_confidence, chosen)
-    fitting = plan if plan and chosen == planned and draft_length in (None, plan.draft_length) else None
-    pacing = plan.pacing if plan and chosen == planned else None
+    if overlap is None:
+        overlap = plan is not None and plan.overlap and chosen == planned
+    _check_overlap(overlap, chosen)
+    like_planned = plan if plan and chosen == planned and overlap == plan.overlap else None
+    fitting = like_planned if like_planned and draft_length in (None, like_planned.draft_length) else None
+    pacing = plan.pacing if plan and chosen == planned and not overlap else None
     adaptive = adapt and draft_length is None and pacing is not None
     if draft_length is None:
         draft_length = fitting.draft_length if fitting else DEFAULT_DRAFT_LENGTH if chosen.drafter else 0
@@ -95,7 +106,27 @@ def choose_setting(
         pacing=pacing,
         adaptive=adaptive,
         min_confidence=min_confidence,
+        overlap=overlap,
     )
+
+
+def _pinned(bundle: Bundle, mapping: Mapping, pins: Pins) -> Mapping:
+    places: dict[str, str | None] = {"target": mapping.target, "drafter": mapping.drafter}
+    for role, cores in pins.items():
+        place = places[role]
+        unit = None if place in (None, NGRAM) else bundle.soc.unit(unit_of(str(place)))
+        if unit is None or unit.kind != "cpu":
+            raise UsageError(f"cores are given to the {role}, but {mapping} puts none on a CPU; leave out its --pin")
+        places[role] = pinned(unit.name, cores)
+    return Mapping(target=str(places["target"]), drafter=places["drafter"])
+
+
+def _check_overlap(overlap: bool, mapping: Mapping) -> None:
+    if overlap and not mapping.two_processors:
+        raise UsageError(
+            f"{mapping} is no drafter model beside a target on another processor; only those can overlap"
+            " (--map drafter=gpu,target=cpu, or cores for each: --pin drafter=0,target=1)"
+        )
 
 
 def _check_confidence(least: float, mapping: Mapping) -> None:

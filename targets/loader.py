@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
@@ -101,8 +101,23 @@ def _cpu_problems(unit: ProcessingUnit) -> Iterator[str]:
         yield "units.cpu.cpu is missing, expected an LLVM CPU name (such as cortex-a76) or 'host'"
     if not unit.triple and unit.cpu != "host":
         yield f"units.cpu.triple is missing; cpu {unit.cpu!r} needs one, such as aarch64-linux-gnu"
+    yield from _cluster_problems(unit.clusters)
     if unit.vulkan_target:
         yield f"units.cpu.vulkan_target is {unit.vulkan_target!r}; only a gpu has one"
+    if unit.limits is not None:
+        yield "units.cpu has limits; only a gpu has them"
+
+
+def _cluster_problems(clusters: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
+    seen: set[int] = set()
+    for name, cores in clusters.items():
+        if not name.isidentifier():
+            yield f"units.cpu.clusters has {name!r}, expected a name such as big, which '--pin' takes"
+        if not cores or min(cores) < 0 or len(set(cores)) != len(cores):
+            yield f"units.cpu.clusters.{name} is {list(cores)}, expected the numbers of its cores, each once"
+        if shared := seen & set(cores):
+            yield f"units.cpu.clusters.{name} has core {min(shared)}, which another cluster has too"
+        seen |= set(cores)
 
 
 def _gpu_problems(unit: ProcessingUnit) -> Iterator[str]:
@@ -113,6 +128,8 @@ def _gpu_problems(unit: ProcessingUnit) -> Iterator[str]:
         )
     if unit.triple or unit.cpu or unit.cpu_features:
         yield "units.gpu has a triple, cpu or cpu_features; only a cpu has them"
+    if unit.clusters:
+        yield "units.gpu has clusters; only a cpu has them"
 
 
 def _figure_problems(key: str, figure: Figure) -> Iterator[str]:

@@ -26,6 +26,10 @@ System = Annotated[str | None, typer.Option(help="System message, for models wit
 MinConfidence = Annotated[
     float, typer.Option(help="Stop drafting after a token that the drafter gives less than this probability.")
 ]
+Pin = Annotated[
+    str | None,
+    typer.Option(help="CPU cores of each model, e.g. drafter=0,target=1-3, or names of the SoC's clusters, or auto."),
+]
 MAP_HELP = "Where the models run, e.g. drafter=gpu,target=cpu (drafter: a unit, ngram or none)."
 
 

@@ -13,6 +13,7 @@ from paceline.commands.generating import (
     BundleFolder,
     Drafter,
     MinConfidence,
+    Pin,
     Raw,
     System,
     as_folder,
@@ -47,6 +48,11 @@ def page(
     adapt: Annotated[bool, typer.Option("--adapt/--no-adapt", help="Adapt the plan's draft length.")] = True,
     min_confidence: MinConfidence = 0.0,
     drafter: Drafter = None,
+    pin: Pin = None,
+    overlap: Annotated[
+        bool | None,
+        typer.Option("--overlap/--no-overlap", help="Draft on while the target verifies. Default: what the plan says."),
+    ] = None,
     max_tokens: Annotated[int, typer.Option(help="Most tokens to generate.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
     top_k: Annotated[int, typer.Option(help="Sample among the k likeliest; 0 means all.")] = 0,
@@ -78,6 +84,8 @@ def page(
         "adapt": adapt,
         "min_confidence": min_confidence,
         "drafter": drafter,
+        "pin": pin,
+        "overlap": overlap,
     }
     bundle = as_folder(bundle)
     with open_model(bundle, mapping=mapping, **drafting) as model:

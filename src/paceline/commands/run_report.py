@@ -91,6 +91,8 @@ def summary(report: RunReport) -> Iterator[str]:
     yield (
         f"speed        {stats.tokens_per_second:.1f} tokens/s, {stats.tokens} tokens, first after"
         f" {stats.time_to_first_token:.2f} s, stopped by {stats.stop_reason}"
+    if stats.overlapped:
+        yield f"overlap      {stats.ready} of {stats.rounds} rounds found their drafts made while the target worked"
     )
     if kept.drafted or report.plain:
         yield f"speed-up     {_measured(report)}; {_predicted(report.predicted)}"
