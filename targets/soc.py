@@ -32,11 +32,10 @@ class ProcessingUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         bandwidth: bytes per second from memory.
         memory: bytes that this unit can use.
         launch: seconds that one dispatch costs.
-    """
-
-        limits: of a GPU, what its driver allows; None where it is not known, which leaves programs unchecked.
         clusters: of a CPU, sets of alike cores by the numbers that Linux gives them: the unit's own first, then the one
             that a drafter should have to itself. Empty where all cores are alike.
+    """
+
     name: str
     kind: Literal["cpu", "gpu"]
     description: str
@@ -51,10 +50,9 @@ class ProcessingUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bandwidth: Figure
     memory: Figure
     launch: Figure
+    clusters: dict[str, tuple[int, ...]] = {}
 
     @property
-    limits: GpuLimits | None = None
-    clusters: dict[str, tuple[int, ...]] = {}
     def named_features(self) -> frozenset[str]:
         """What ``cpu_features`` adds to ``cpu``, without the +."""
         return frozenset(name[1:] for name in self.cpu_features.split(",") if name.startswith("+"))

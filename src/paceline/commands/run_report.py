@@ -87,12 +87,15 @@ def summary(report: RunReport) -> Iterator[str]:
     stats, kept = report.stats, report.stats.acceptance
     devices = "; ".join(f"{unit}: {name}" for unit, name in report.devices.items())
     yield f"mapping      {report.mapping} ({devices})"
+    for lost in stats.fallback:
+        to = f"went on on {lost.unit}" if lost.unit else "was left out"
+        yield f"fallback     the {lost.role} {to}: {lost.reason}"
     yield f"draft length {_length(stats)}{_acceptance(stats)}"
+    if stats.overlapped:
+        yield f"overlap      {stats.ready} of {stats.rounds} rounds found their drafts made while the target worked"
     yield (
         f"speed        {stats.tokens_per_second:.1f} tokens/s, {stats.tokens} tokens, first after"
         f" {stats.time_to_first_token:.2f} s, stopped by {stats.stop_reason}"
-    if stats.overlapped:
-        yield f"overlap      {stats.ready} of {stats.rounds} rounds found their drafts made while the target worked"
     )
     if kept.drafted or report.plain:
         yield f"speed-up     {_measured(report)}; {_predicted(report.predicted)}"
