@@ -99,7 +99,7 @@ def _assemble(
     for model in models:
         jobs = {unit: job for (role, unit), (job, _) in made.programs.items() if role == model.role}
         if jobs:
-            bundled.append(_bundled(model, jobs))
+            bundled.append(_bundled(model, jobs, made))
             files |= _placed(bundled[-1], jobs, made, folder)
     return Bundle(
         name=target.package.spec.name,
@@ -126,15 +126,16 @@ def _placed(model: BundledModel, jobs: dict[str, Job], made: Made, folder: Path)
     """Put a model's programs and weights at their names."""
     entries: dict[str, Entry] = {}
     for unit, job in jobs.items():
-        entries[model.programs[unit]] = made.programs[model.role, unit][1]
+        entries[model.programs[unit]] = made.programs[model.role, unit][1].entry
         entries[model.weights[unit]] = made.weights[model.role, job.stored.form]
     for name, entry in entries.items():
         place(entry, folder / name)
     return {name: entry.entry for name, entry in entries.items()}
 
 
-def _bundled(model: Candidate, jobs: dict[str, Job]) -> BundledModel:
+def _bundled(model: Candidate, jobs: dict[str, Job], made: Made) -> BundledModel:
     stem = f"{model.role}.{model.precision}"
+    needs = {unit: made.programs[model.role, unit][1].needs for unit in jobs}
     return BundledModel(
         role=model.role,
         spec=model.package.spec,
@@ -143,5 +144,6 @@ def _bundled(model: Candidate, jobs: dict[str, Job]) -> BundledModel:
         weights={unit: f"{stem}.{'packed.' if job.capture.kernels else ''}irpa" for unit, job in jobs.items()},
         kernels={unit: job.capture.kernels for unit, job in jobs.items() if job.capture.kernels},
         features={unit: found for unit, job in jobs.items() if (found := needed(job.unit, job.capture.kernels))},
+        needs={unit: found for unit, found in needs.items() if found is not None},
         same_as_target=model.same_as_target,
     )

@@ -28,12 +28,15 @@ def emit_vmfb(
         CompileFailed: the compiler refused.
     """
     extra = () if dump is None else (f"--dump-compilation-phases-to={dump}",)
-    iree_compile(linalg, (*flags(unit), *extra), output, children)
+    iree_compile(linalg, flags(unit), output, children, extra=extra)
 
 
-def iree_compile(source: Path, options: Sequence[str], output: Path, children: Children) -> None:
-    """Run the compiler once."""
-    children.run((str(_compiler()), str(source), *options, "-o", str(output)), tool="iree-compile")
+def iree_compile(
+    source: Path, options: Sequence[str], output: Path, children: Children, *, extra: Sequence[str] = ()
+) -> None:
+    """Run the compiler once; ``extra`` options are not needed to repeat a failure."""
+    command = (str(_compiler()), str(source), *options, "-o", str(output))
+    children.run((*command, *extra), tool="iree-compile", repeat=command)
 
 
 def _compiler() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import msgspec
 from paceline.compile.archive import write_archive
 from paceline.compile.cache import Entry, key
 from paceline.compile.capture import Capture
+from paceline.compile.check_gpu import check
 from paceline.compile.package import open_weights, read_package
 from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pair import Candidate
@@ -25,7 +26,7 @@ from paceline.costmodel.work import kernels_take
 from paceline.errors import CompileFailed
 from paceline.partition import Failure
 from paceline.partition.feasible import why_not_precision
-from paceline.targets import ProcessingUnit
+from paceline.targets import GpuNeeds, ProcessingUnit
 from paceline.targets.instruction_sets import instruction_set
 
 Progress = Callable[[str, int, int], None]
@@ -52,7 +53,15 @@ class Job:
         return PACKED[name] if self.capture.kernels else precision_named(name)
 
 
-Programs = list[tuple[Job, Future[Entry]]]
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A compiled program and, of one for a GPU, the most that any of its shaders asks of the driver."""
+
+    entry: Entry
+    needs: GpuNeeds | None = None
+
+
+Programs = list[tuple[Job, Future[Program]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class Made:
     """What came out: entries of the cache, by model and the form of its weights, and by model and unit."""
 
     weights: dict[tuple[Role, str], Entry]
-    programs: dict[tuple[Role, str], tuple[Job, Entry]]
+    programs: dict[tuple[Role, str], tuple[Job, Program]]
     failures: tuple[Failure, ...]
 
 
@@ -117,9 +126,12 @@ class Work:
             widths=self.widths,
         )
 
-    def _program(self, job: Job, source: Future[Entry]) -> Entry:
+    def _program(self, job: Job, source: Future[Entry]) -> Program:
         source.result()
-        return self.pipeline.program(job.capture, job.unit)
+        entry = self.pipeline.program(job.capture, job.unit)
+        if job.unit.kind == "cpu":
+            return Program(entry)
+        return Program(entry, check(self.pipeline.needs(job.capture, job.unit, entry), job.unit))
 
     def _weights(self, job: Job) -> Entry:
         folder, package, precision = job.model.folder, job.model.package, job.stored
@@ -138,7 +150,7 @@ class Work:
         if self.stopped.is_set():
             raise InterruptedError("the build was stopped")
 
-    def _watch(self, futures: list[Future[Entry]]) -> None:
+    def _watch(self, futures: Sequence[Future[Entry] | Future[Program]]) -> None:
         """Wait for all; a program that cannot be made spoils nothing else, but a full disk ends it all."""
         for done, future in enumerate(as_completed(futures), 1):
             error = future.exception()
@@ -147,7 +159,7 @@ class Work:
             self.progress("compile", done, len(futures))
 
     def _collect(self, programs: Programs, weights: dict[tuple[Role, str], Entry], failures: list[Failure]) -> Made:
-        made: dict[tuple[Role, str], tuple[Job, Entry]] = {}
+        made: dict[tuple[Role, str], tuple[Job, Program]] = {}
         for job, future in programs:
             error = future.exception()
             if isinstance(error, CompileFailed):

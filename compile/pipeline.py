@@ -7,6 +7,7 @@
       | capture    torch.export on fake tensors, one function a width      -> torch dialect
       | lower      iree-compile --compile-to=input, weight matmuls marked  -> linalg
       | emit       iree-compile for one processing unit                    -> .vmfb
+      | check      of a GPU: each shader against the limits of the SoC
 
 Each phase is a file made from a file, cached by what went into it; of traced programs units share the first two.
 """
@@ -15,25 +16,33 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
 from paceline.compile import cpu
+from paceline.compile.bindings import Reach, read_reach
 from paceline.compile.cache import Cache, Entry, key
 from paceline.compile.capture import Capture
+from paceline.compile.check_gpu import needs_of
 from paceline.compile.emit_vmfb import emit_vmfb, flags, iree_compile
 from paceline.compile.kernel_calls import FOLDER, digest
 from paceline.compile.kernel_program import program_text
 from paceline.compile.lower_to_linalg import lower_to_linalg
 from paceline.compile.tools import Children
-from paceline.targets import ProcessingUnit
+from paceline.files import writing
+from paceline.targets import GpuNeeds, ProcessingUnit
 from paceline.targets.instruction_sets import set_named
 
 _DECLARED_BY = ("parameters", "precision", "int4", "stored", "../costmodel/memory")
 _CAPTURED_BY = ("capture", "decoder", "export_model", *_DECLARED_BY)
 _WRITTEN_BY = ("kernel_program", "kernel_text", "kernel_calls", "packing", *_DECLARED_BY)
+_CHECKED_BY = ("bindings", "check_gpu", "spirv", "vmfb", "../targets/limits")
+_REACH = "reach.json"  # beside a GPU's .vmfb
 _LINKED = ("--iree-input-type=none", f"--iree-hal-executable-object-search-path={FOLDER}")
 
 
@@ -85,17 +94,45 @@ class Pipeline:
         """
         if capture.kernels:
             return self._linked(capture, unit)
-        name = key(
-            *("emit", _shape(capture), flags(unit), cpu.identity(unit)),
-            by=(*_CAPTURED_BY, "lower_to_linalg"),
-        )
-        if self.dump is None and (found := self.cache.find(name, "vmfb")):
+        name = _emitted(capture, unit)
+        whole = unit.kind == "cpu" or self.cache.find(name, _REACH)
+        if self.dump is None and whole and (found := self.cache.find(name, "vmfb")):
             return found
         source = self.lower(capture).path
-        folder = None if self.dump is None else self.dump / f"{label(capture)}.3-{unit.name}"
-        return self.cache.remake(
-            name, "vmfb", lambda output: emit_vmfb(source, unit, output, self.children, dump=folder)
-        )
+        with self._phases(capture, unit) as folder:
+            made = self.cache.remake(
+                name, "vmfb", lambda output: emit_vmfb(source, unit, output, self.children, dump=folder)
+            )
+            if unit.kind == "gpu" and folder is not None:
+                self.cache.remake(name, _REACH, lambda output: _save(output, read_reach(folder, source)))
+        return made
+
+    def needs(self, capture: Capture, unit: ProcessingUnit, program: Entry) -> dict[str, GpuNeeds]:
+        """What each shader of a GPU's ``program`` asks of its driver.
+
+        Raises:
+            CompileFailed: the compiler did not say it.
+        """
+        emitted = _emitted(capture, unit)
+
+        def write(output: Path) -> None:
+            reach = self.cache.folder / f"{emitted}.{_REACH}"
+            of_each = msgspec.json.decode(reach.read_bytes(), type=dict[str, Reach])
+            _save(output, needs_of(program.path, of_each, unit))
+
+        made = self.cache.make(key("needs", emitted, unit.subgroup, by=_CHECKED_BY), "needs.json", write)
+        return msgspec.json.decode(made.path.read_bytes(), type=dict[str, GpuNeeds])
+
+    @contextmanager
+    def _phases(self, capture: Capture, unit: ProcessingUnit) -> Iterator[Path | None]:
+        """Where the compiler leaves the IR of its phases: what a GPU's dispatches bind is in no other place."""
+        if self.dump is not None:
+            yield self.dump / f"{label(capture)}.3-{unit.name}"
+        elif unit.kind == "cpu":
+            yield None
+        else:
+            with writing(self.cache.folder), TemporaryDirectory(prefix=".phases-", dir=self.cache.folder) as folder:
+                yield Path(folder)
 
     def _linked(self, capture: Capture, unit: ProcessingUnit) -> Entry:
         name = key("link", _shape(capture), digest(set_named(capture.kernels)), by=_WRITTEN_BY)
@@ -123,6 +160,16 @@ def label(capture: Capture) -> str:
 
 def _write(output: Path, text: str) -> None:
     output.write_text(text)
+
+
+def _save(output: Path, value: object) -> None:
+    output.write_bytes(msgspec.json.encode(value))
+
+
+def _emitted(capture: Capture, unit: ProcessingUnit) -> str:
+    """Key of a traced program."""
+    made_of = ("emit", _shape(capture), flags(unit), cpu.identity(unit))
+    return key(*made_of, by=(*_CAPTURED_BY, "lower_to_linalg"))
 
 
 def _shape(capture: Capture) -> object:

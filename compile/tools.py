@@ -19,11 +19,11 @@ class Children:
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
-    def run(self, command: Sequence[str], *, tool: str) -> None:
+    def run(self, command: Sequence[str], *, tool: str, repeat: Sequence[str] | None = None) -> None:
         """Run a program to its end.
 
         Raises:
-            CompileFailed: it did not end with 0; keeps its first error line and the command.
+            CompileFailed: it did not end with 0; keeps its first error line and the command, or ``repeat`` instead.
         """
         process = self._start(command, tool)
         try:
@@ -33,7 +33,7 @@ class Children:
                 self._running.discard(process)
         if process.returncode:
             diagnostic = first_diagnostic(complaint) or f"exit code {process.returncode}"
-            raise CompileFailed(tool=tool, diagnostic=diagnostic, command=command)
+            raise CompileFailed(tool=tool, diagnostic=diagnostic, command=repeat or command)
 
     def _start(self, command: Sequence[str], tool: str) -> subprocess.Popen[str]:
         with self._lock:

@@ -20,7 +20,7 @@ from paceline.costmodel import ModelSpec, Role
 from paceline.costmodel.model_spec import Positive
 from paceline.errors import BundleError
 from paceline.files import FileEntry, check_files, parse_json, read_bytes
-from paceline.targets import Soc
+from paceline.targets import GpuNeeds, Soc
 
 SCHEMA = 2  # programs take a span of two numbers since 2
 TokenId = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
@@ -45,8 +45,9 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """One model of a bundle: ``programs`` maps a unit's name to its .vmfb, ``weights`` to the .irpa that it reads.
 
     ``kernels`` maps it to the instruction set of its kernels; programs of other units were traced. ``features`` maps it
-    to what a CPU must have to run the program, as compilers spell it. ``same_as_target`` marks a drafter that is the
-    target itself at another precision.
+    to what a CPU must have to run the program, as compilers spell it; ``needs`` to what a GPU's driver must, which
+    was held against the limits of the SoC. ``same_as_target`` marks a drafter that is the target itself at another
+    precision.
     """
 
     role: Role
@@ -56,6 +57,7 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     weights: dict[str, str]
     kernels: dict[str, str] = {}
     features: dict[str, tuple[str, ...]] = {}
+    needs: dict[str, GpuNeeds] = {}
     same_as_target: bool = False
 
 

@@ -7,7 +7,8 @@ Example:
 """
 
 from paceline.targets.host import detect_host
+from paceline.targets.limits import GpuLimits, GpuNeeds
 from paceline.targets.loader import known_socs, load_soc
 from paceline.targets.soc import Dtype, Figure, ProcessingUnit, Soc
 
-__all__ = ["Dtype", "Figure", "ProcessingUnit", "Soc", "detect_host", "known_socs", "load_soc"]
+__all__ = ["Dtype", "Figure", "GpuLimits", "GpuNeeds", "ProcessingUnit", "Soc", "detect_host", "known_socs", "load_soc"]

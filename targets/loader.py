@@ -104,6 +104,8 @@ def _cpu_problems(unit: ProcessingUnit) -> Iterator[str]:
     yield from _cluster_problems(unit.clusters)
     if unit.vulkan_target:
         yield f"units.cpu.vulkan_target is {unit.vulkan_target!r}; only a gpu has one"
+    if unit.limits is not None:
+        yield "units.cpu has limits; only a gpu has them"
 
 
 def _cluster_problems(clusters: Mapping[str, tuple[int, ...]]) -> Iterator[str]:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from paceline.targets.limits import GpuLimits
+
 SCHEMA = 1
 Dtype = Literal["f32", "f16", "int8", "int4"]
 
@@ -32,6 +34,7 @@ class ProcessingUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         bandwidth: bytes per second from memory.
         memory: bytes that this unit can use.
         launch: seconds that one dispatch costs.
+        limits: of a GPU, what its driver allows; None where it is not known, which leaves programs unchecked.
         clusters: of a CPU, sets of alike cores by the numbers that Linux gives them: the unit's own first, then the one
             that a drafter should have to itself. Empty where all cores are alike.
     """
@@ -50,6 +53,7 @@ class ProcessingUnit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bandwidth: Figure
     memory: Figure
     launch: Figure
+    limits: GpuLimits | None = None
     clusters: dict[str, tuple[int, ...]] = {}
 
     @property

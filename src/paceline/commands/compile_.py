@@ -12,6 +12,7 @@ from paceline.errors import UsageError
 
 if TYPE_CHECKING:
     from paceline.partition import Bundle
+    from paceline.targets import GpuNeeds, ProcessingUnit
 
 EPILOG = """\
 Examples:
@@ -108,7 +109,22 @@ def _show(bundle: Bundle, output: Path) -> None:
             where = ", ".join(f"{unit} ({model.kernels.get(unit, 'traced')})" for unit in units)
             size = f"{bundle.files[name].bytes / 1e6:.1f} MB of weights"
             print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}")
+        for unit, needs in model.needs.items():
+            print(f"    {unit}: {_checked(needs, bundle.soc.unit(unit))}")
     for failure in bundle.failures:
         console.note(f"  {failure.role} {failure.precision} not on {failure.unit}: {failure.reason}")
         if failure.command:
             console.note(f"    repeat it with: {failure.command}")
+
+
+def _checked(needs: GpuNeeds, unit: ProcessingUnit | None) -> str:
+    """How much of a driver's limits a program uses."""
+    limits = unit.limits if unit else None
+    if limits is None:
+        return f"{needs.shaders} shaders, not checked: the SoC file has no limits"
+    parts = (
+        f"workgroups of up to {needs.invocations} (of {limits.invocations.value})",
+        f"{needs.shared_memory} bytes shared (of {limits.shared_memory.value})",
+        f"buffers of {needs.buffer_range / 1e6:.1f} MB (of {limits.buffer_range.value / 1e6:.1f})",
+    )
+    return f"{needs.shaders} shaders within the limits of {unit.description if unit else 'it'}: {', '.join(parts)}"
