@@ -79,7 +79,7 @@ def list_contents(folder: Path, *, only_plan: bool = False, units: tuple[str, ..
         bundle=bundle,
         files={**{name: describe_bytes(data) for name, data in texts.items()}, **dict(_ordered(bundle))},
         texts=texts,
-        left_out={name: entry.bytes for name, entry in whole.files.items() if name not in bundle.files},
+        left_out={name: entry.bytes for name, entry in _ordered(whole) if name not in bundle.files},
         remarks=(*no_drafter, *remarks),
     )
 
@@ -133,7 +133,7 @@ def select(bundle: Bundle, places: Places) -> Bundle:
 
 
 def _with_units(model: BundledModel, units: frozenset[str]) -> BundledModel:
-    tables = {name: getattr(model, name) for name in ("programs", "weights", "kernels", "features")}
+    tables = {name: getattr(model, name) for name in ("programs", "weights", "kernels", "features", "needs")}
     return replace(model, **{name: {u: v for u, v in table.items() if u in units} for name, table in tables.items()})
 
 

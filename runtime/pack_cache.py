@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,4 +50,6 @@ def _alone(folder: Path) -> Iterator[None]:
         lock = (folder / ".lock").open("w")
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.glob(".*-*"):  # of a process that was killed: a live one would hold the lock
+            shutil.rmtree(left, ignore_errors=True)
         yield
