@@ -18,7 +18,9 @@ import pytest
 
 from paceline.compile import build
 from paceline.partition import Mapping
+from paceline.partition.contents import list_contents
 from paceline.runtime import load
+from paceline.runtime.pack import pack
 from paceline.targets import Soc, load_soc
 from tests.emulator import MISSING, ROOT, SITE, emulator
 
@@ -124,6 +126,16 @@ def test_a_board_drafts_and_writes_what_x86_writes(soc: str, board: Board, tiny_
     assert len(report["ids"]) == TOKENS and report["stats"]["drafted_tokens"] > 0
 
 
+def test_a_board_runs_the_one_file_that_it_got(board: Board, tiny_pair: Bundles, tmp_path: Path) -> None:
+    pack(list_contents(tiny_pair("imx95")), tmp_path / "tiny.tar.zst")
+    assert board("imx95", "unpack", str(tmp_path / "tiny.tar.zst"), "-o", str(tmp_path / "tiny")).returncode == 0
+    report = written(board("imx95", "run", str(tmp_path / "tiny"), PROMPT, "--raw", "--json", "--max-tokens", "4"))
+    assert report["ids"] == plain(tiny_pair("x86-swiftshader"), PROMPT, 4)[0]
+    done = board("armv8.0", "unpack", str(tmp_path / "tiny.tar.zst"), "-o", str(tmp_path / "other"))
+    assert done.returncode == 1 and "dotprod" in done.stderr
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("soc", "drafting"),
@@ -138,9 +150,10 @@ def test_smollm2_writes_on_boards_what_it_writes_on_x86(
     assert bool(report["stats"]["drafted_tokens"]) == ("ngram" in drafting)
 
 
-def test_the_compilers_own_programs_write_the_same(board: Board, traced: Bundles) -> None:
-    """With i8mm, which kernels do not use."""
-    report = written(board("pixel8", "run", str(traced("pixel8")), PROMPT, "--raw", "--json", "--max-tokens", "8"))
+@pytest.mark.parametrize("soc", ["imx95", "rk3588", "pixel8"])
+def test_the_compilers_own_programs_write_the_same(soc: str, board: Board, traced: Bundles) -> None:
+    """Made for each core, and for that of pixel8 with i8mm, which kernels do not use."""
+    report = written(board(soc, "run", str(traced(soc)), PROMPT, "--raw", "--json", "--max-tokens", "8"))
     assert report["ids"] == plain(traced("x86-swiftshader"), PROMPT, 8)[0]
 
 
