@@ -33,7 +33,7 @@ from paceline.costmodel.memory import (
 )
 from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
 from paceline.costmodel.overlap import Slowdown, overlapped_round
-from paceline.costmodel.profile import Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
+from paceline.costmodel.profile import Contention, Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
 from paceline.costmodel.speculation import (
     Round,
@@ -49,6 +49,7 @@ __all__ = [
     "Acceptance",
     "AcceptanceFile",
     "Calibration",
+    "Contention",
     "Drafting",
     "Experts",
     "Footprint",

@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from paceline.costmodel.model_spec import Positive, PositiveFloat
+from paceline.costmodel.overlap import Slowdown
 from paceline.errors import ProfileError
 from paceline.files import read_json
+from paceline.targets.places import is_pinned
 
 SCHEMA = 2  # passes have a position, and host time a drafter, since 2
 PROFILE = "profile.json"
@@ -72,6 +74,19 @@ class HostTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seconds: Annotated[float, msgspec.Meta(ge=0)]
 
 
+class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many times as long passes take while the other device works too: medians over turns.
+
+    ``target`` and ``drafter`` are where the models were; the target's passes had ``width`` tokens, the drafter's one.
+    """
+
+    target: str
+    drafter: str
+    width: Positive
+    slows_target: PositiveFloat
+    slows_drafter: PositiveFloat
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All measurements of one bundle on one machine.
 
@@ -84,6 +99,28 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     context: int
     measurements: tuple[Measurement, ...]
     host: tuple[HostTime, ...] = ()
+    contention: tuple[Contention, ...] = ()
+
+    def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
+        """Of a target's pass of ``width`` tokens beside a drafter's; None where the two were not measured so.
+
+        That of the narrowest width measured that holds so many, or of the widest.
+        """
+        pair = [entry for entry in self.contention if (entry.target, entry.drafter) == (target, drafter)]
+        if not pair:
+            return None
+        wide = [entry for entry in pair if entry.width >= width]
+        found = min(wide, key=lambda e: e.width) if wide else max(pair, key=lambda e: e.width)
+        return Slowdown(max(1.0, found.slows_target), max(1.0, found.slows_drafter))
+
+    @property
+    def pinned(self) -> dict[Role, tuple[str, ...]]:
+        """Sets of cores that each model was measured on."""
+        roles: tuple[Role, ...] = ("target", "drafter")
+        return {
+            role: tuple(dict.fromkeys(e.unit for e in self.measurements if e.role == role and is_pinned(e.unit)))
+            for role in roles
+        }
 
     def seconds(
         self, role: Role, unit: str, width: int, *, cores: int | None = None, position: float | None = None

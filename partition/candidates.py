@@ -8,11 +8,21 @@ from collections.abc import Mapping as Table
 from dataclasses import dataclass, replace
 from functools import partial
 
-from paceline.costmodel import Acceptance, Role, Round, independent, nearest, plain_round, speculative_round
+from paceline.costmodel import (
+    Acceptance,
+    Role,
+    Round,
+    independent,
+    nearest,
+    overlapped_round,
+    plain_round,
+    speculative_round,
+)
 from paceline.partition.bundle import Bundle
 from paceline.partition.feasible import placements, why_not_length, why_not_mapping
 from paceline.partition.plan import NGRAM, Mapping, Pacing
 from paceline.partition.times import Times
+from paceline.targets.places import are_apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +51,14 @@ class Belief:
         histogram = nearest(self.measured, draft_length)
         return histogram.probabilities(draft_length) if self.proposes_always else histogram.shares(draft_length)
 
+    def hit(self, draft_length: int) -> float:
+        """P(all drafts are kept, and the drafter would have said the target's own token too).
+
+        The last step is that of drafts one longer, because their rounds do not begin where those of this length do.
+        """
+        longer = self.probabilities(draft_length + 1)
+        return self.probabilities(draft_length)[-1] * (longer[-1] / longer[-2] if longer[-2] else 0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
@@ -49,6 +67,7 @@ class Candidate:
     mapping: Mapping
     draft_length: int
     cores: dict[str, int]
+    overlap: bool = False
     round: Round | None = None
     reason: str = ""
 
@@ -70,7 +89,7 @@ class Search:
 
     def candidates(self) -> Iterator[Candidate]:
         """All of them; a mapping that is ruled out comes once, with its shortest draft."""
-        for mapping in mappings(self.bundle):
+        for mapping in mappings(self.bundle, self.times.pinned):
             reason = self._why_not(mapping)
             if reason is not None:
                 first = 1 if mapping.drafter else 0
@@ -79,6 +98,8 @@ class Search:
             lengths = range(1, self.max_draft_length + 1) if mapping.drafter else (0,)
             for length, cores in itertools.product(lengths, self._variants(mapping)):
                 yield self.candidate(mapping, length, cores)
+                if mapping.two_processors and self.times.slowdown(mapping.target, str(mapping.drafter), length + 1):
+                    yield self.candidate(mapping, length, cores, overlap=True)
 
     def _why_not(self, mapping: Mapping) -> str | None:
         if mapping.drafter == NGRAM and NGRAM not in self.beliefs:
@@ -100,36 +121,50 @@ class Search:
         for counts in itertools.product(*(self.times.cores(unit) for unit in units)):
             yield dict(zip(units, counts, strict=True))
 
-    def candidate(self, mapping: Mapping, length: int, cores: dict[str, int]) -> Candidate:
+    def candidate(self, mapping: Mapping, length: int, cores: dict[str, int], *, overlap: bool = False) -> Candidate:
         """One mapping that is not ruled out, at a draft length."""
+        found = Candidate(mapping=mapping, draft_length=length, cores=cores, overlap=overlap)
         reason = why_not_length(self.bundle, length)
         if reason is None:
             try:
-                costs = mapping_round(self.times, mapping, length, cores, self.belief(mapping))
-                return Candidate(mapping=mapping, draft_length=length, cores=cores, round=costs)
+                costs = mapping_round(self.times, mapping, length, cores, self.belief(mapping), overlap=overlap)
+                return replace(found, round=costs)
             except LookupError as gap:
                 reason = str(gap.args[0])
-        return Candidate(mapping=mapping, draft_length=length, cores=cores, reason=reason)
+        return replace(found, reason=reason)
 
     def belief(self, mapping: Mapping) -> Belief | None:
         """What is assumed of the one that drafts; None where nobody does."""
         return self.beliefs[NGRAM if mapping.drafter == NGRAM else "model"] if mapping.drafter else None
 
 
-def mappings(bundle: Bundle) -> Iterator[Mapping]:
-    """All mappings of a bundle, feasible or not, in the order that breaks ties."""
+def mappings(bundle: Bundle, pinned: Table[Role, Sequence[str]] | None = None) -> Iterator[Mapping]:
+    """All mappings of a bundle, feasible or not, in the order that breaks ties.
+
+    Models on the ``pinned`` sets of cores come last: the target alone, and with the drafter on cores of its own.
+    """
     units = [unit.name for unit in bundle.soc.units]
     drafters = [None, NGRAM, *(units if bundle.drafter else [])]
-    return (Mapping(target=target, drafter=drafter) for drafter in drafters for target in units)
+    yield from (Mapping(target=target, drafter=drafter) for drafter in drafters for target in units)
+    sets = pinned or {}
+    yield from (Mapping(target=target) for target in sets.get("target", ()))
+    pairs = itertools.product(sets.get("drafter", ()), sets.get("target", ()))
+    yield from (Mapping(target=target, drafter=drafter) for drafter, target in pairs if are_apart(target, drafter))
 
 
 def mapping_round(
-    times: Times, mapping: Mapping, draft_length: int, cores: dict[str, int], belief: Belief | None
+    times: Times,
+    mapping: Mapping,
+    draft_length: int,
+    cores: dict[str, int],
+    belief: Belief | None,
+    *,
+    overlap: bool = False,
 ) -> Round:
     """The round of a mapping at a draft length; only at 0 there need be no ``belief``.
 
     Raises:
-        LookupError: a pass that the round needs was not measured; says which.
+        LookupError: a pass that the round needs was not measured, or not beside the other; says which.
     """
 
     def seconds(role: Role, unit: str | None, width: int) -> float:
@@ -143,8 +178,22 @@ def mapping_round(
     target, plain_host = partial(seconds, "target", mapping.target), times.host_seconds("none", 0)
     if belief is None or not draft_length:
         return plain_round(target, host=plain_host)
+    drafter = partial(seconds, "drafter", mapping.drafter)
+    if overlap:
+        slowdown = times.slowdown(mapping.target, str(mapping.drafter), draft_length + 1)
+        if slowdown is None:
+            raise LookupError(f"nobody measured the drafter on {mapping.drafter} beside the target on {mapping.target}")
+        return overlapped_round(
+            drafter=drafter,
+            target=target,
+            probabilities=(*belief.probabilities(draft_length), belief.hit(draft_length)),
+            slowdown=slowdown,
+            host=plain_host,
+            draft_host=max(0.0, times.host_seconds("model", draft_length) - plain_host) / draft_length,
+            plain_host=plain_host,
+        )
     return speculative_round(
-        drafter=partial(seconds, "drafter", mapping.drafter),
+        drafter=drafter,
         target=target,
         probabilities=belief.probabilities(draft_length),
         lengths=belief.lengths(draft_length),

@@ -9,6 +9,7 @@ from paceline.partition.bundle import Bundle, BundledModel
 from paceline.partition.plan import NGRAM, Mapping
 from paceline.partition.times import compiled_width, model_of
 from paceline.targets import ProcessingUnit
+from paceline.targets.places import unit_of
 
 _MIB, _GIB = 1 << 20, 1 << 30
 
@@ -25,6 +26,7 @@ def why_not_mapping(
 ) -> str | None:
     """What rules a mapping out at every draft length."""
     for model, unit in placements(bundle, mapping):
+        unit = unit_of(unit)
         if unit not in model.programs:
             return _missing_program(bundle, model, unit)
         if unit in unavailable:
@@ -47,7 +49,8 @@ def _missing_program(bundle: Bundle, model: BundledModel, unit: str) -> str:
 
 
 def _memory(bundle: Bundle, mapping: Mapping, memory_bytes: int | None) -> str | None:
-    parts = [(unit, model.role, model_footprint(bundle, model, unit)) for model, unit in placements(bundle, mapping)]
+    placed = [(model, unit_of(place)) for model, place in placements(bundle, mapping)]
+    parts = [(unit, model.role, model_footprint(bundle, model, unit)) for model, unit in placed]
     for processor in bundle.soc.units:
         needed = sum(size.total for unit, _, size in parts if unit == processor.name)
         if needed > processor.memory.value:

@@ -110,6 +110,7 @@ def _plan(search: Search, ranked: list[Candidate], margin: float) -> Plan:
         soc=bundle.soc.name,
         mapping=chosen.mapping,
         draft_length=chosen.draft_length,
+        overlap=chosen.overlap,
         precision={model.role: model.precision for model, _ in placements(bundle, chosen.mapping)},
         cores=chosen.cores,
         context=bundle.context,
@@ -129,7 +130,7 @@ def _belief_of(search: Search, chosen: Candidate) -> Belief:
 
 def _pacing(search: Search, chosen: Candidate) -> Pacing | None:
     belief = search.belief(chosen.mapping)
-    if belief is None:
+    if belief is None or chosen.overlap:
         return None
     return pacing_of(search.times, search.bundle.widths, chosen, belief, search.max_draft_length)
 
@@ -158,6 +159,7 @@ def _rejected(loser: Candidate, chosen: Candidate, plain: Candidate, times: Time
     return Alternative(
         mapping=loser.mapping,
         draft_length=loser.draft_length,
+        overlap=loser.overlap,
         cores=loser.cores,
         reason=loser.reason or _why_slower(loser, chosen, plain, margin),
         estimate=_estimate(loser, plain, times) if loser.round else None,

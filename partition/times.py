@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol, cast
@@ -13,6 +14,7 @@ from paceline.costmodel import (
     Profile,
     Role,
     RooflineEstimate,
+    Slowdown,
     Work,
     forward,
     roofline,
@@ -41,6 +43,13 @@ class Times(Protocol):
     def cores(self, unit: str) -> tuple[int, ...]:
         """Core counts of ``unit`` that can be chosen from."""
 
+    def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
+        """Of the target's pass of ``width`` tokens and the drafter's beside it; None where that is not known."""
+
+    @property
+    def pinned(self) -> Mapping[Role, Sequence[str]]:
+        """Sets of cores that each model may be put on, besides whole units."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTimes:
@@ -65,6 +74,13 @@ class MeasuredTimes:
 
     def cores(self, unit: str) -> tuple[int, ...]:
         return self.profile.cores(unit)
+
+    def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
+        return self.profile.slowdown(target, drafter, compiled_width(self.bundle, width) or width)
+
+    @property
+    def pinned(self) -> Mapping[Role, Sequence[str]]:
+        return self.profile.pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +128,13 @@ class RooflineTimes:
         """How the program was made."""
         model, processor = self._placed(role, unit)
         return program_on(processor, kernels=unit in model.kernels)
+
+    def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
+        return None  # how two units get on with one memory is in no SoC file
+
+    @property
+    def pinned(self) -> Mapping[Role, Sequence[str]]:
+        return {}
 
     def shares(self, role: Role, unit: str, cores: int) -> Shares | None:
         """What a pass gets of the unit's figures; None where the calibration does not know its like."""

@@ -29,6 +29,8 @@ from paceline.runtime.device import Device, open_device
 from paceline.runtime.local_task import usable_cores
 from paceline.runtime.program import Program, load_program
 from paceline.targets import ProcessingUnit
+from paceline.targets.pins import Pins
+from paceline.targets.places import pinned
 
 MINIMUM = 3
 WARM_SECONDS = 0.3  # until all cores run as fast as they do in a long text: seen to take 0.2 s after idling
@@ -211,9 +213,12 @@ def loaded_programs(
     devices: Mapping[str, Device],
     *,
     cores: Sequence[int] = (),
+    pins: Pins | None = None,
     opened: Open = open_device,
 ) -> Iterator[tuple[Loaded, ...]]:
     """Load every program that a device of ``devices`` serves, and close them at the end.
+
+    Models with ``pins`` are loaded once more, on these cores of the CPU, if that is one of ``devices``.
 
     Raises:
         BundleError: a program or its weights cannot be read.
@@ -227,5 +232,14 @@ def loaded_programs(
                 stack.callback(program.close)
                 programs.append(
                     Loaded(role=model.role, precision=model.precision, unit=unit, cores=count, program=program)
+                )
+        for model, device in itertools.product(bundle.models, devices.values()):
+            pin = (pins or {}).get(model.role, ()) if device.unit.kind == "cpu" else ()
+            if pin and device.unit.name in model.programs:
+                program = load_program(folder, bundle, model.role, opened(device.unit, pin=pin))
+                stack.callback(program.close)
+                place, precision = pinned(device.unit.name, pin), model.precision
+                programs.append(
+                    Loaded(role=model.role, precision=precision, unit=place, cores=len(pin), program=program)
                 )
         yield tuple(programs)

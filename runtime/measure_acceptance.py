@@ -57,14 +57,22 @@ def timed_models(folder: Path, bundle: Bundle, target: Loaded, drafter: Loaded |
     return tuple(timed_model(folder, bundle, target, drafting, one) for drafting, one in drafters.items())
 
 
-def timed_model(folder: Path, bundle: Bundle, target: Loaded, drafting: Drafting, drafter: Loaded | None) -> TimedModel:
+def timed_model(
+    folder: Path,
+    bundle: Bundle,
+    target: Loaded,
+    drafting: Drafting,
+    drafter: Loaded | None,
+    *,
+    overlap: bool = False,
+) -> TimedModel:
     """A model made of loaded programs, each under a clock. It must ``forget`` before others use its programs."""
     programs = tuple(TimedProgram(entry.program) for entry in (target, drafter) if entry)
     template = folder / "chat_template.jinja"
     unit = None if drafting == "none" else drafter.unit if drafter else NGRAM
     model = Model(
         bundle,
-        Setting(mapping=Mapping(target=target.unit, drafter=unit), draft_length=0),
+        Setting(mapping=Mapping(target=target.unit, drafter=unit), draft_length=0, overlap=overlap),
         target=programs[0],
         drafter=programs[1] if drafter else None,
         tokenizer=read_tokenizer(folder / "tokenizer.json"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.console import Report, quiet
-from paceline.costmodel import Acceptance, AcceptanceFile, HostTime, Measurement, Profile
+from paceline.costmodel import Acceptance, AcceptanceFile, Contention, HostTime, Measurement, Profile
 from paceline.files import write_json
 from paceline.partition import Bundle
 from paceline.runtime.device import open_device
@@ -21,12 +21,15 @@ from paceline.runtime.measure_acceptance import (
     record_texts,
     timed_models,
 )
+from paceline.runtime.measure_contention import Contentions
 from paceline.runtime.measure_host import HostTimes
 from paceline.runtime.prompts import BUILT_IN, Prompt
+from paceline.targets.pins import Pins
 
 REPEATS = 50
 BUDGET = 30.0
 TOKENS = 48
+CONTENTION_TURNS = 5
 HOST_PROMPTS = 3  # host time hardly depends on the text, and a median wants three
 
 
@@ -48,12 +51,15 @@ def measure(
     budget: float = BUDGET,
     units: Sequence[str] = (),
     cores: Sequence[int] = (),
+    pins: Pins | None = None,
     prompts: Sequence[Prompt] = BUILT_IN,
     tokens: int = TOKENS,
     opened: Open = open_device,
     report: Report = quiet,
 ) -> Measured:
     """Measure a bundle; ``budget`` is seconds for the passes, ``units`` and ``cores`` what to measure (default: all).
+
+    Models with ``pins`` are measured on these cores too, and every two devices that may work at once beside each other.
 
     Raises:
         BundleError: a program or its weights cannot be read.
@@ -63,8 +69,9 @@ def measure(
     """
     devices, unavailable = usable_units(bundle, only=units, opened=opened)
     check_target(bundle, devices, unavailable)
-    with loaded_programs(folder, bundle, devices, cores=cores, opened=opened) as programs:
+    with loaded_programs(folder, bundle, devices, cores=cores, pins=pins, opened=opened) as programs:
         measurements = time_passes(programs, repeats=repeats, budget=budget, report=report)
+        contention = _contention(programs, report)
         drafting = _drafting(folder, bundle, programs, measurements, prompts=prompts, tokens=tokens, report=report)
     profile = Profile(
         bundle=bundle.digest,
@@ -72,9 +79,18 @@ def measure(
         context=bundle.context,
         measurements=measurements,
         host=drafting.host,
+        contention=contention,
     )
     acceptance = AcceptanceFile(bundle=bundle.digest, histograms=drafting.histograms)
     return Measured(profile=profile, acceptance=acceptance, unavailable=unavailable, skipped_prompts=drafting.skipped)
+
+
+def _contention(programs: Sequence[Loaded], report: Report) -> tuple[Contention, ...]:
+    contentions = Contentions(programs)
+    for turn in range(CONTENTION_TURNS):
+        contentions.turn()
+        report("two devices at once", turn + 1, CONTENTION_TURNS)
+    return contentions.found()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ while after heavy work, should be so for both.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +36,12 @@ from paceline.runtime.measure_acceptance import (
     timed_model,
     timed_models,
 )
+from paceline.runtime.measure_contention import Contentions, pinned_places
 from paceline.runtime.measure_host import HostTimes, TimedModel
 from paceline.runtime.prompts import Prompt
 from paceline.runtime.replay import Recording, histograms
 from paceline.runtime.validation import Compared, Rejected, Validation, compared, validation
+from paceline.targets.pins import Pins
 
 LEAST_SECONDS = 0.2  # of a case in its turn: several slices of an operating system's time
 
@@ -55,6 +57,10 @@ class _Way:
     @property
     def drafting(self) -> Drafting:
         return self.timed.drafting
+
+    @property
+    def overlap(self) -> bool:
+        return self.timed.model.setting.overlap
 
     def lengths(self, wanted: Sequence[int]) -> tuple[int, ...]:
         return (0,) if self.drafting == "none" else tuple(length for length in wanted if length)
@@ -116,11 +122,15 @@ def validate(
     repeats: int,
     draft_lengths: Sequence[int] = (),
     units: Sequence[str] = (),
+    pins: Pins | None = None,
     margin: float = DEFAULT_MARGIN,
     opened: Open = open_device,
     report: Report = quiet,
 ) -> Validation:
     """Run every feasible mapping at each of ``draft_lengths`` (default: all that a plan may choose), ``repeats`` times.
+
+    Models with ``pins`` run on these cores of the CPU too. A drafter model on another processor than its target runs
+    before it and beside it.
 
     Raises:
         BundleError: a program or its weights cannot be read.
@@ -131,8 +141,9 @@ def validate(
     """
     lengths = tuple(draft_lengths) or tuple(range(1, longest_draft(bundle.widths) + 1))
     _check_lengths(bundle, lengths)
-    with _ready(folder, bundle, units, opened) as (programs, unavailable):
-        passes = Passes(programs, widest=compiled_width(bundle, max(lengths) + 1))
+    with _ready(folder, bundle, units, pins, opened) as (programs, unavailable):
+        widest = compiled_width(bundle, max(lengths) + 1)
+        passes, contentions = Passes(programs, widest=widest), Contentions(programs, widest=widest)
         passes.turn()
         encoded = encode(_any_model(folder, bundle, programs).model, prompts)
         ways, rejected = _ways(folder, bundle, programs, unavailable, encoded, tokens, report)
@@ -141,13 +152,14 @@ def validate(
             raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
         cases = [_Case(way, length) for way in ways for length in way.lengths(lengths)]
         hosts = HostTimes(_fastest_models(folder, bundle, programs, passes), longest_draft(bundle.widths))
-        _take_turns(cases, passes, hosts, encoded, repeats=repeats, tokens=tokens, report=report)
+        _take_turns(cases, passes, contentions, hosts, encoded, repeats=repeats, tokens=tokens, report=report)
         profile = Profile(
             bundle=bundle.digest,
             machine=this_machine(),
             context=bundle.context,
             measurements=passes.measurements(),
             host=hosts.medians(),
+            contention=contentions.found(),
         )
     rows = [_row(bundle, profile, case) for case in cases]
     return validation(bundle, rows, rejected, prompts=len(encoded), tokens=tokens, repeats=repeats, margin=margin)
@@ -161,12 +173,12 @@ def _check_lengths(bundle: Bundle, lengths: Sequence[int]) -> None:
 
 @contextmanager
 def _ready(
-    folder: Path, bundle: Bundle, units: Sequence[str], opened: Open
+    folder: Path, bundle: Bundle, units: Sequence[str], pins: Pins | None, opened: Open
 ) -> Iterator[tuple[tuple[Loaded, ...], Mapping[str, str]]]:
     devices, unavailable = usable_units(bundle, only=units, opened=opened)
     check_target(bundle, devices, unavailable)
     left_out = {unit.name: "not asked for" for unit in bundle.soc.units if units and unit.name not in units}
-    with loaded_programs(folder, bundle, devices, opened=opened) as programs:
+    with loaded_programs(folder, bundle, devices, pins=pins, opened=opened) as programs:
         yield programs, {**unavailable, **left_out}
 
 
@@ -194,7 +206,7 @@ def _ways(
     ways: list[_Way] = []
     rejected: list[Rejected] = []
     loaded = {(entry.role, entry.unit): entry for entry in programs}
-    for mapping in mappings(bundle):
+    for mapping in mappings(bundle, pinned_places(programs)):
         reason = why_not_mapping(bundle, mapping, unavailable=unavailable, memory_bytes=None)
         if reason is not None:
             rejected.append(Rejected(mapping=mapping, reason=reason))
@@ -203,14 +215,16 @@ def _ways(
         drafter = None if mapping.drafter in (None, NGRAM) else loaded["drafter", str(mapping.drafter)]
         drafting: Drafting = "none" if mapping.drafter is None else "model" if drafter else "ngram"
         recordings = record_texts(bundle, target, drafter, encoded, tokens=tokens, report=report)
-        timed = timed_model(folder, bundle, target, drafting, drafter)
-        ways.append(_Way(mapping=mapping, timed=timed, recordings=recordings))
+        for overlap in (False, True) if mapping.two_processors else (False,):
+            timed = timed_model(folder, bundle, target, drafting, drafter, overlap=overlap)
+            ways.append(_Way(mapping=mapping, timed=timed, recordings=recordings))
     return ways, rejected
 
 
 def _take_turns(
     cases: Sequence[_Case],
     passes: Passes,
+    contentions: Contentions,
     hosts: HostTimes,
     encoded: Sequence[Encoded],
     *,
@@ -221,6 +235,7 @@ def _take_turns(
     share = -(-len(passes) // len(cases))
     for repeat in range(repeats):
         for number, prompt in enumerate(encoded):
+            contentions.turn()
             for case in cases:
                 case.run(number)
                 passes.some(share)
@@ -230,11 +245,15 @@ def _take_turns(
 
 
 def _row(bundle: Bundle, profile: Profile, case: _Case) -> Compared:
-    found = predicted(bundle, profile, case.way.mapping, case.way.drafting, case.draft_length, case.way.recordings)
+    way = case.way
+    found = predicted(
+        bundle, profile, way.mapping, way.drafting, case.draft_length, way.recordings, overlap=way.overlap
+    )
     low, high = case.spread
     return compared(
-        case.way.mapping,
+        way.mapping,
         found,
+        overlap=way.overlap,
         measured=case.seconds_per_token,
         low=low,
         high=high,
@@ -249,15 +268,19 @@ def predicted(
     drafting: Drafting,
     draft_length: int,
     recordings: Sequence[Recording],
+    *,
+    overlap: bool = False,
 ) -> Round:
     """What the cost model expects of these texts: times of the profile at their middle, drafts as they are replayed."""
     middle = statistics.mean(recording.middle for recording in recordings)
     cores = {unit: profile.cores(unit)[-1] for unit in (mapping.target, mapping.drafter) if unit and unit != NGRAM}
-    belief = _belief(recordings, drafting, draft_length) if draft_length else None
-    return mapping_round(MeasuredTimes(bundle, profile, middle), mapping, draft_length, cores, belief)
+    # A hit is a draft more than the length; see Belief.hit.
+    belief = _belief(recordings, drafting, range(draft_length, draft_length + 1 + overlap)) if draft_length else None
+    times = MeasuredTimes(bundle, profile, middle)
+    return mapping_round(times, mapping, draft_length, cores, belief, overlap=overlap)
 
 
-def _belief(recordings: Sequence[Recording], drafting: Drafting, draft_length: int) -> Belief:
-    found = merge(histograms(recordings, drafting, [draft_length], drafter=drafting, target="target"))
+def _belief(recordings: Sequence[Recording], drafting: Drafting, lengths: Iterable[int]) -> Belief:
+    found = (merge(histograms(recordings, drafting, [one], drafter=drafting, target="target")) for one in lengths)
     # Rounds that the ends of texts cut short are part of what is measured, so a model's are counted as they were too.
-    return Belief(alpha=0.0, source="replayed", measured=(found,), proposes_always=False)
+    return Belief(alpha=0.0, source="replayed", measured=tuple(found), proposes_always=False)

@@ -16,6 +16,7 @@ SCHEMA = 1
 class Compared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One mapping and draft length: seconds a token as predicted and as measured.
 
+    With ``overlap`` the drafter works while the target does, and ``draft`` is what the target waits for it.
     ``low`` and ``high`` are what the quickest and the slowest repeats give. ``draft`` (with catch-up), ``verify`` and
     ``host`` are the predicted seconds of a round that brings ``tokens_per_round``. ``strange`` counts texts that are
     not the plain ones: it is 0, or something is broken.
@@ -31,6 +32,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     draft: float
     verify: float
     host: float
+    overlap: bool = False
     strange: int = 0
 
     @property
@@ -77,7 +79,9 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return sum(row.strange for row in self.rows)
 
 
-def compared(mapping: Mapping, costs: Round, *, measured: float, low: float, high: float, strange: int = 0) -> Compared:
+def compared(
+    mapping: Mapping, costs: Round, *, measured: float, low: float, high: float, overlap: bool = False, strange: int = 0
+) -> Compared:
     """A row from what the cost model says and what was measured."""
     return Compared(
         mapping=mapping,
@@ -90,6 +94,7 @@ def compared(mapping: Mapping, costs: Round, *, measured: float, low: float, hig
         draft=costs.draft + costs.catch_up,
         verify=costs.verify,
         host=costs.host,
+        overlap=overlap,
         strange=strange,
     )
 

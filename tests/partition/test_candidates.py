@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Table
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from paceline.costmodel import Acceptance, Drafting, Role
-from paceline.partition import Mapping
-from paceline.partition.candidates import Belief, Candidate, pacing_of
+from paceline.costmodel import Acceptance, Drafting, Role, Slowdown, overlapped_round
+from paceline.partition import Mapping, read_bundle
+from paceline.partition.candidates import Belief, Candidate, Search, mapping_round, mappings, pacing_of
 from paceline.partition.plan import Pacing
 
 WIDTHS = (1, 2, 4, 16)
@@ -22,6 +25,8 @@ class Seconds:
 
     source: Literal["profile"] = "profile"
     missing: set[int] = field(default_factory=set)
+    beside: Slowdown | None = None
+    sets: dict[Role, Sequence[str]] = field(default_factory=dict)
 
     def host_seconds(self, drafter: Drafting, draft_length: int) -> float:
         return {"none": 0.01, "model": 0.03, "ngram": 0.02}[drafter] + 0.001 * draft_length
@@ -35,6 +40,13 @@ class Seconds:
 
     def cores(self, unit: str) -> tuple[int, ...]:
         return (CORES[unit],)
+
+    def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
+        return self.beside
+
+    @property
+    def pinned(self) -> Table[Role, Sequence[str]]:
+        return self.sets
 
 
 def choice(drafter: str) -> Candidate:
@@ -86,3 +98,58 @@ def test_lengths_go_as_far_as_passes_are_known(missing: set[int], longest: int, 
 def test_pacing_has_a_round_for_every_draft(rounds: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="rounds of 0 to 1 drafts"):
         Pacing(round_seconds=rounds, chain=(0.5,))
+
+
+def test_an_overlapped_round_is_the_cost_models() -> None:
+    times, belief = Seconds(beside=Slowdown(1.2, 1.1)), Belief(alpha=0.8, source="given")
+    found = mapping_round(times, Mapping(target="cpu", drafter="gpu"), 3, CORES, belief, overlap=True)
+    expected = overlapped_round(
+        drafter=lambda width: 0.25,
+        target=lambda width: {1: 1.0, 4: 1.3}[min(compiled for compiled in WIDTHS if compiled >= width)],
+        probabilities=[0.8, 0.64, 0.512, 0.4096],
+        slowdown=Slowdown(1.2, 1.1),
+        host=0.01,
+        draft_host=(0.033 - 0.01) / 3,
+        plain_host=0.01,
+    )
+    assert found.seconds == pytest.approx(expected.seconds)
+    assert found.tokens == pytest.approx(expected.tokens)
+    with pytest.raises(LookupError, match="drafter on gpu beside the target on cpu"):
+        mapping_round(Seconds(), Mapping(target="cpu", drafter="gpu"), 3, CORES, belief, overlap=True)
+
+
+def test_a_hit_goes_on_as_drafts_one_longer_do() -> None:
+    short = Acceptance(asked=1, counts={1: (2, 8)})
+    longer = Acceptance(asked=2, counts={2: (1, 3, 6)})
+    assert Belief(alpha=0.5, source="measured", measured=(short, longer)).hit(1) == pytest.approx(0.8 * 6 / 9)
+    assert Belief(alpha=0.5, source="given").hit(2) == pytest.approx(0.125)
+    assert Belief(alpha=0.0, source="given").hit(2) == 0.0
+
+
+def test_models_on_sets_of_cores_come_last(null_bundle: Callable[..., Path]) -> None:
+    bundle = read_bundle(null_bundle())
+    whole = list(mappings(bundle))
+    sets: dict[Role, list[str]] = {"target": ["cpu@1"], "drafter": ["cpu@0", "cpu@1"]}
+    assert list(mappings(bundle, sets)) == [
+        *whole,
+        Mapping(target="cpu@1"),
+        Mapping(target="cpu@1", drafter="cpu@0"),
+    ]
+
+
+@pytest.mark.parametrize(("slowdown", "overlaps"), [(Slowdown(1.05, 1.05), True), (Slowdown(2.4, 2.4), False)])
+def test_a_search_overlaps_where_that_pays(
+    null_bundle: Callable[..., Path], slowdown: Slowdown, overlaps: bool
+) -> None:
+    search = Search(
+        bundle=read_bundle(null_bundle()),
+        times=Seconds(beside=slowdown),
+        beliefs={"model": Belief(alpha=0.9, source="given")},
+        unavailable={},
+        max_draft_length=3,
+        memory_bytes=None,
+    )
+    found = [c for c in search.candidates() if c.mapping == Mapping(target="cpu", drafter="gpu")]
+    assert len(found) == 6 and min(found, key=lambda candidate: candidate.seconds).overlap == overlaps
+    together = [c for c in search.candidates() if c.mapping == Mapping(target="cpu", drafter="cpu")]
+    assert len(together) == 3 and not any(candidate.overlap for candidate in together)

@@ -57,12 +57,12 @@ def test_topology_flags(cores: int, capacities: tuple[int, ...], expected: tuple
 
 def test_workers_are_pinned_and_the_caller_is_not() -> None:
     """A worker for each core that was asked for, and a later device that is not pinned may use all of them again."""
-    allowed, before = os.sched_getaffinity(0), set(os.listdir("/proc/self/task"))
+    allowed, before = os.sched_getaffinity(0), set(Path("/proc/self/task").iterdir())
 
-    def workers() -> dict[str, str]:
+    def workers() -> dict[Path, str]:
         found = {}
-        for task in set(os.listdir("/proc/self/task")) - before:
-            status = Path(f"/proc/self/task/{task}/status").read_text()
+        for task in set(Path("/proc/self/task").iterdir()) - before:
+            status = (task / "status").read_text()
             if "iree-worker" in status.splitlines()[0]:
                 found[task] = status.partition("Cpus_allowed_list:")[2].split()[0]
         return found

@@ -24,7 +24,7 @@ Example:
   a round brings 3.41 tokens in 42.84 ms: draft 23.80, verify 18.30, host 0.75
   ...
 """
-_COLUMNS = ("target", "drafter", "ahead", "ms/token", "x plain", "reason")
+_COLUMNS = ("target", "drafter", "ahead", "overlap", "ms/token", "x plain", "reason")
 
 
 def page(
@@ -127,13 +127,14 @@ def _kept(folder: Path, given: Path | None, bundle: Bundle, *, needed: bool) -> 
 
 def _show(folder: Path, plan: Plan, all_lengths: bool) -> None:
     ahead = f"drafting {plan.draft_length} ahead" if plan.draft_length else "no speculation"
+    ahead += " while the target verifies" if plan.overlap else ""
     cores = ", ".join(f"{count} of {unit}" for unit, count in plan.cores.items())
     print(f"{folder} on {plan.soc}: {plan.mapping}, {ahead}; cores: {cores}")
     cost = plan.estimate
     per_token = cost.seconds_per_token
     print(f"predicted ({cost.source}): {1 / per_token:.1f} tokens/s, {per_token * 1e3:.2f} ms a token")
     if plan.draft_length:
-        _show_round(cost)
+        _show_round(cost, overlap=plan.overlap)
     print(f"alpha {plan.alpha:.2f} ({plan.alpha_source})")
     rows = [_row(entry) for entry in (plan.rejected if all_lengths else _best_of_each(plan.rejected))]
     console.print_table("Not chosen, best first", _COLUMNS, rows)
@@ -142,10 +143,11 @@ def _show(folder: Path, plan: Plan, all_lengths: bool) -> None:
     print(f"wrote plan.json; next: paceline run {folder} 'your prompt'")
 
 
-def _show_round(cost: Estimate) -> None:
+def _show_round(cost: Estimate, *, overlap: bool) -> None:
+    draft = "waiting for drafts" if overlap else "draft"
     print(
         f"a round brings {cost.tokens_per_round:.2f} tokens in {cost.round_seconds * 1e3:.2f} ms: "
-        f"draft {cost.draft * 1e3:.2f}, verify {cost.verify * 1e3:.2f}, host {cost.host * 1e3:.2f}"
+        f"{draft} {cost.draft * 1e3:.2f}, verify {cost.verify * 1e3:.2f}, host {cost.host * 1e3:.2f}"
     )
     print(
         f"{cost.speedup:.2f}x plain decoding on the same mapping, "
@@ -154,17 +156,18 @@ def _show_round(cost: Estimate) -> None:
 
 
 def _best_of_each(rejected: tuple[Alternative, ...]) -> tuple[Alternative, ...]:
-    best: dict[Mapping, Alternative] = {}
+    best: dict[tuple[Mapping, bool], Alternative] = {}
     for entry in rejected:
-        best.setdefault(entry.mapping, entry)
+        best.setdefault((entry.mapping, entry.overlap), entry)
     return tuple(best.values())
 
 
 def _row(entry: Alternative) -> tuple[str, ...]:
     places = (entry.mapping.target, entry.mapping.drafter or "none")
     units = tuple(f"{unit} x{entry.cores[unit]}" if unit in entry.cores else unit for unit in places)
+    overlap = "yes" if entry.overlap else ""
     if entry.estimate is None:
-        return (*units, str(entry.draft_length) if entry.cores else "any", "", "", entry.reason)
+        return (*units, str(entry.draft_length) if entry.cores else "any", overlap, "", "", entry.reason)
     cost = entry.estimate
     speed = (f"{cost.seconds_per_token * 1e3:.2f}", f"{cost.speedup_over_best:.2f}")
-    return (*units, str(entry.draft_length), *speed, entry.reason)
+    return (*units, str(entry.draft_length), overlap, *speed, entry.reason)

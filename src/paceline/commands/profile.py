@@ -16,7 +16,7 @@ from paceline.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.costmodel import HostTime, Measurement
+    from paceline.costmodel import Contention, HostTime, Measurement
     from paceline.runtime.profile import Measured
 
 EPILOG = """\
@@ -39,6 +39,9 @@ def page(
     cores: Annotated[
         list[int] | None, typer.Option(min=1, help="CPU cores to measure with; repeat it for several (default: all).")
     ] = None,
+    pin: Annotated[
+        str | None, typer.Option(help="Measure the models on these cores too, e.g. drafter=0,target=1; or auto.")
+    ] = None,
     prompts: Annotated[
         Path | None, typer.Option(help="Prompts to measure acceptance with: JSON lines, or one a line (default: six).")
     ] = None,
@@ -51,8 +54,10 @@ def page(
     machine hits all of them alike.
     """
     from paceline.partition import read_bundle
+    from paceline.runtime.local_task import usable_core_numbers
     from paceline.runtime.profile import measure, save
     from paceline.runtime.prompts import BUILT_IN, read_prompts
+    from paceline.targets.pins import parse_pins
 
     bundle = as_folder(bundle)
     compiled = read_bundle(bundle, checksums=True)
@@ -66,6 +71,7 @@ def page(
             budget=budget,
             units=units or (),
             cores=cores or (),
+            pins=None if pin is None else parse_pins(pin, compiled.soc, usable_core_numbers()),
             prompts=read_prompts(prompts) if prompts else BUILT_IN,
             tokens=tokens,
             report=report,
@@ -85,11 +91,20 @@ def _show(bundle: Path, measured: Measured) -> None:
     machine, host = measured.profile.machine, measured.profile.host
     print(f"{bundle} on {machine.cpu}, {machine.cores} cores; ms of a forward pass: mean +- half the quartiles' gap")
     console.print_table("Forward passes, caches empty and full", *_passes(measured.profile.measurements))
+    if contention := measured.profile.contention:
+        rows = [_beside(entry) for entry in contention]
+        columns = ("target", "drafter", "width", "target x", "drafter x")
+        console.print_table("Two devices at once: passes take so many times as long", columns, rows)
     if measured.acceptance.histograms:
         console.print_table("Drafts kept by the target", *drafts_table(measured.acceptance.histograms))
     hosts = (f"{entry.seconds * 1e3:.3f} ms {_rounds(entry)}" for entry in host)
     print(f"host time of a round: {', '.join(hosts)}")
     print(f"wrote profile.json and acceptance.json; next: paceline plan {bundle}")
+
+
+def _beside(entry: Contention) -> tuple[str, ...]:
+    slower = (f"{entry.slows_target:.2f}", f"{entry.slows_drafter:.2f}")
+    return (entry.target, entry.drafter, str(entry.width), *slower)
 
 
 def _rounds(entry: HostTime) -> str:
