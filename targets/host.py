@@ -45,12 +45,17 @@ class Cpu:
 
 def detect_cpu() -> Cpu:
     """This machine's CPU, from /proc/cpuinfo where there is one; an Arm board is called what its firmware calls it."""
-    cpu = parse_cpuinfo(_CPUINFO.read_text() if _CPUINFO.is_file() else "")
+    cpu, top = parse_cpuinfo(_text(_CPUINFO)), _text(_TOP_KHZ)
     return Cpu(
-        name=_BOARD.read_text().strip("\0\n ") if _BOARD.is_file() else cpu.name,
+        name=_text(_BOARD).strip("\0\n ") or cpu.name,
         features=hwcap_features() or cpu.features,
-        hertz=float(_TOP_KHZ.read_text()) * 1e3 if _TOP_KHZ.is_file() else cpu.hertz,
+        hertz=float(top) * 1e3 if top else cpu.hertz,
     )
+
+
+def _text(file: Path) -> str:
+    """What the system says there; nothing where it says nothing, or not to everyone, as Android does."""
+    return file.read_text() if os.access(file, os.R_OK) else ""
 
 
 def parse_cpuinfo(text: str) -> Cpu:

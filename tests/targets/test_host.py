@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def test_a_board_is_called_what_its_firmware_calls_it(monkeypatch: pytest.Monkey
     (tmp_path / "model").write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
     monkeypatch.setattr(host, "_BOARD", tmp_path / "model")
     assert detect_cpu().name == "Raspberry Pi 5 Model B Rev 1.0"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert detect_cpu().name == parse_cpuinfo("").name
 
 
 def test_what_the_kernel_tells_every_process_goes_before_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
