@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from paceline import __version__, interrupts
+from paceline.commands.on_board import MADE, also_on_boards
 from paceline.console import discard_stdout
 from paceline.errors import PacelineError
 
@@ -92,7 +93,8 @@ def _register() -> None:
     for name in COMMANDS:
         module_name = f"paceline.commands.{name}_" if name in _PYTHON_WORDS else f"paceline.commands.{name}"
         module = importlib.import_module(module_name)
-        app.command(name, epilog="\b\n" + module.EPILOG)(guarded(module.page, in_time=name in PASSES))
+        page = also_on_boards(module.page, made=MADE[name]) if name in MADE else module.page
+        app.command(name, epilog="\b\n" + module.EPILOG)(guarded(page, in_time=name in PASSES))
 
 
 def prepare_streams() -> None:

@@ -12,6 +12,7 @@ PacelineError                 exit code 1
 ├── CompileFailed             a compiler refused; keeps tool, flags, first diagnostic, command
 ├── DeviceUnavailable         a device or driver that is not here
 │   └── DeviceLost            one that was lost, or ran out of memory, in the middle of a run
+├── BoardError                a board that cannot be reached, or fails
 ├── ProfileError              a profile that is missing, or from another machine or bundle
 ├── PlanError                 nothing feasible, or a plan that does not fit the bundle
 ├── PromptError               a prompt that cannot be run (empty, longer than the context)
@@ -99,6 +100,10 @@ class DeviceUnavailable(PacelineError):
 
 class DeviceLost(DeviceUnavailable):
     """A device that was lost, or ran out of memory, in the middle of a run."""
+
+
+class BoardError(PacelineError):
+    """A board that cannot be reached, lacks something, or fails to do its part."""
 
 
 class ProfileError(PacelineError):
