@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 BUILD = Path(__file__).parents[1] / "build" / "arm"
-ROOT, SITE = BUILD / "root", BUILD / "site"
+ROOT, SITE = BUILD / "debian", BUILD / "site"
 MISSING = "no emulator with Python and packages for Arm; run: sh scripts/arm"
 _EMULATOR = "qemu-aarch64-static"
 
