@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -15,15 +16,16 @@ from paceline.files import read_json
 SCHEMA = 2  # a histogram for each draft length that was asked for since 2
 ACCEPTANCE = "acceptance.json"
 _NORMAL_95 = 1.96  # standard errors on either side of a mean that hold it 95 times in 100
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Moments(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sums over texts of squares of rounds r and tokens t: what the spread of tokens a round is derived from."""
 
-    texts: int = 0
-    rounds_squared: int = 0
-    rounds_tokens: int = 0
-    tokens_squared: int = 0
+    texts: Count = 0
+    rounds_squared: Count = 0
+    rounds_tokens: Count = 0
+    tokens_squared: Count = 0
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(
@@ -47,7 +49,7 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     task: str = "all"
     drafter: str = ""
     target: str = ""
-    asked: int = 0
+    asked: Count = 0
     moments: Moments = Moments()
     counts: dict[int, tuple[int, ...]] = {}
 
@@ -119,7 +121,9 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             ProfileError: no draft was ever judged.
         """
         if (alpha := self.alpha) is None:
-            raise ProfileError(f"the acceptance of task {self.task!r} holds no draft; run 'paceline profile' again")
+            raise ProfileError(
+                f"the acceptance of task {self.task!r} holds no draft; measure it anew with 'paceline acceptance'"
+            )
         chain: list[float] = []
         for k in range(1, draft_length + 1):
             kept = sum(sum(row[k:]) for row in self.counts.values())
@@ -239,6 +243,11 @@ class AcceptanceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bundle: str
     histograms: tuple[Acceptance, ...] = ()
 
+    @property
+    def drafters(self) -> tuple[str, ...]:
+        """Those of which a draft was judged, sorted."""
+        return tuple(name for name in sorted({part.drafter for part in self.histograms}) if self.of(name))
+
     def of(self, drafter: str, *, task: str = "all") -> tuple[Acceptance, ...]:
         """Histograms of one drafter (a precision, or ``ngram``) by asked length, tasks added up unless one is named.
 
@@ -256,8 +265,8 @@ def read_acceptance(path: Path, *, bundle: str | None = None) -> AcceptanceFile:
     Raises:
         ProfileError: missing, damaged, of another schema or another bundle.
     """
-    again = "run 'paceline profile' again, or give --alpha"
-    file = read_json(path, AcceptanceFile, error=ProfileError, schema=SCHEMA, remedy=again)
+    remedy = "measure it with 'paceline acceptance', or give --alpha"
+    file = read_json(path, AcceptanceFile, error=ProfileError, schema=SCHEMA, remedy=remedy)
     if bundle is not None and file.bundle != bundle:
-        raise ProfileError(f"{path} was measured with other programs or weights than the bundle holds now; {again}")
+        raise ProfileError(f"{path} was measured with other programs or weights than the bundle holds now; {remedy}")
     return file

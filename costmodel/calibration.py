@@ -25,6 +25,8 @@ from paceline.files import read_json
 from paceline.targets import Dtype
 
 SCHEMA = 1
+Share = Annotated[float, msgspec.Meta(ge=1e-25, le=1e25)]
+"""Wider than any fit goes, and narrow enough that no prediction overflows."""
 Kind = Literal["fitted", "widths", "models"]
 """Errors of the fit, and of fits that did not see the width, or the model, that they predict."""
 
@@ -32,7 +34,7 @@ Kind = Literal["fitted", "widths", "models"]
 class Multiplying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Products with weights at one precision: share of the unit's peak, and p."""
 
-    peak: PositiveFloat
+    peak: Share
     exponent: Annotated[float, msgspec.Meta(ge=1)]
 
 
@@ -42,11 +44,11 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     unit: str
     program: Program
     cores: Positive
-    bandwidth: PositiveFloat
-    attention: PositiveFloat
-    logits: PositiveFloat
-    launch: PositiveFloat
-    call: PositiveFloat
+    bandwidth: Share
+    attention: Share
+    logits: Share
+    launch: Share
+    call: Share
     precisions: dict[Dtype, Multiplying]
 
 
@@ -120,10 +122,8 @@ def read_calibration(path: Path, *, soc: str) -> Calibration:
     Raises:
         ProfileError: missing, damaged, of another schema or another SoC.
     """
-    again = "run 'paceline calibrate' again"
-    if not path.is_file():
-        raise ProfileError(f"{path} is not there; make it with 'paceline calibrate BUNDLE -o {path}'")
-    calibration = read_json(path, Calibration, error=ProfileError, schema=SCHEMA, remedy=again)
+    remedy = "make it with 'paceline calibrate BUNDLE...'"
+    calibration = read_json(path, Calibration, error=ProfileError, schema=SCHEMA, remedy=remedy)
     if calibration.soc != soc:
         raise ProfileError(
             f"{path} was fitted to profiles of {calibration.soc}, not of {soc}; shares do not carry over"

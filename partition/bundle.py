@@ -18,8 +18,8 @@ import msgspec
 
 from paceline.costmodel import ModelSpec, Role
 from paceline.costmodel.model_spec import Positive
-from paceline.errors import BundleError
-from paceline.files import FileEntry, check_files, parse_json, read_bytes
+from paceline.errors import BundleError, OutputError
+from paceline.files import FileEntry, check_files, check_place, parse_json, read_bytes
 from paceline.targets import GpuNeeds, Soc
 
 SCHEMA = 2  # programs take a span of two numbers since 2
@@ -141,3 +141,14 @@ def parse_bundle(data: bytes, *, where: str) -> Bundle:
         if name not in bundle.files:
             raise BundleError(f"{where} uses {name!r} without a checksum for it; compile it again")
     return bundle
+
+
+def check_output(path: Path, folder: Path, bundle: Bundle) -> Path:
+    """Return ``path`` if it can be written, and is none of the files that make the bundle in ``folder``.
+
+    Raises:
+        OutputError: neither.
+    """
+    if path.resolve() in {(folder / name).resolve() for name in (MANIFEST, *bundle.files)}:
+        raise OutputError(f"{path} is a part of the bundle; choose another output")
+    return check_place(path)

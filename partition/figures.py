@@ -15,6 +15,7 @@ _QUANTITIES = ("bandwidth", "launch", "memory", *(f"peak.{dtype}" for dtype in _
 Key = tuple[str, str]
 """A unit's name, or _WHOLE, and one of its figures."""
 _WHOLE = ""  # the SoC itself, which has memory
+_LEAST, _MOST = 1e-30, 1e30  # no figure of a board is near, and beyond them sums of seconds overflow
 
 
 def figures_named(soc: Soc, text: str, *, also: Sequence[str] = ()) -> tuple[Key, ...]:
@@ -35,6 +36,17 @@ def figures_named(soc: Soc, text: str, *, also: Sequence[str] = ()) -> tuple[Key
         )
     whole = ((_WHOLE, quantity),) if text == "memory" else ()
     return (*whole, *((name, quantity) for name in chosen))
+
+
+def check_figure(key: str, value: float) -> float:
+    """Return ``value``.
+
+    Raises:
+        UsageError: it is no figure of anything.
+    """
+    if not _LEAST <= value <= _MOST:
+        raise UsageError(f"{key} of {value:g}: figures are numbers in SI units from {_LEAST:g} to {_MOST:g}")
+    return value
 
 
 def with_figures(soc: Soc, values: Mapping[str, float]) -> Soc:

@@ -20,7 +20,7 @@ def calibrate_bundles(folders: Sequence[Path]) -> Calibration:
     Raises:
         BundleError: a folder is no bundle, or is damaged.
         ProfileError: a profile is missing, damaged or of another bundle; or machines, SoCs or their figures differ; or
-            there is one width only.
+            there is one width only, or no pass at all.
     """
     bundles = {folder: read_bundle(folder) for folder in folders}
     profiles = {folder: read_profile(folder, bundle=bundle.digest) for folder, bundle in bundles.items()}
@@ -28,6 +28,8 @@ def calibrate_bundles(folders: Sequence[Path]) -> Calibration:
     for folder in folders[1:]:
         _check_same(first, folder, bundles, profiles)
     samples = [sample for folder in folders for sample in samples_of(bundles[folder], profiles[folder])]
+    if not samples:
+        raise ProfileError(f"there is no measured pass in the profile of {first}; run 'paceline profile {first}' again")
     return calibrate(samples, soc=bundles[first].soc.name, machine=_joined(profiles.values()))
 
 

@@ -19,9 +19,10 @@ from paceline.costmodel.arrays import in_place_of_number
 from paceline.errors import UsageError
 from paceline.partition.axis import MOST_POINTS, Axis
 from paceline.partition.candidates import Search
-from paceline.partition.figures import figures_named, with_figures
+from paceline.partition.figures import check_figure, figures_named, with_figures
 from paceline.partition.points import Array, Choice, Points, best_at, independent_at, moved
 from paceline.partition.synthetic import Question, check, check_context
+from paceline.partition.whatif import what_if
 
 ALPHA, CONTEXT = "alpha", "context"
 MOST_CONTEXTS = 1000  # each is a search of its own
@@ -104,6 +105,7 @@ def sweep(question: Question, axes: Sequence[Axis]) -> Sweep:
 
     Raises:
         UsageError, PairError: the question or an axis makes no sense, or there are too many points.
+        PlanError: the target runs nowhere at any of them.
     """
     check(question)
     check_axes(question, axes)
@@ -118,6 +120,8 @@ def sweep(question: Question, axes: Sequence[Axis]) -> Sweep:
         for part in np.array_split(index, -(-len(index) // _CHUNK)):
             here = {key: column[part] for key, column in columns.items()}
             filled.put(part, best_at(_at(question, searches, here), len(part)))
+    if not filled.choices:
+        what_if(replace(question, context=int(contexts[0])))  # which says why
     return Sweep(
         axes=tuple(axes),
         columns=columns,
@@ -169,8 +173,8 @@ def _check_axis(question: Question, axis: Axis) -> set[object]:
         figures = figures_named(question.soc, axis.key, also=(ALPHA, CONTEXT))
         if "memory" in dict(figures).values():
             raise UsageError("memory cannot be swept; give --memory or --override")
-        if min(axis.values) <= 0:
-            raise UsageError(f"{axis.key} of {min(axis.values):g}: figures are positive numbers in SI units")
+        for value in (min(axis.values), max(axis.values)):
+            check_figure(axis.key, value)
         return set(figures)
     return {axis.key}
 

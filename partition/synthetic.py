@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import msgspec
@@ -79,12 +79,15 @@ class Question:
             return beliefs_of((), (), self.alpha)
         model, ngram = self.acceptance.of(pair.drafter), self.acceptance.of(NGRAM)
         if self.drafter and self.alpha is None and not model:
-            known = sorted({histogram.drafter for histogram in self.acceptance.histograms})
+            known = [name for name in self.acceptance.drafters if name != NGRAM]
             raise UsageError(
                 f"the acceptance holds no drafts of a drafter in {pair.drafter}, it has {', '.join(known) or 'none'}; "
                 "choose another --precision, or give --alpha"
             )
-        return beliefs_of(model, ngram, self.alpha)
+        return {
+            drafter: replace(belief, source=belief.source + _elsewhere(belief, pair.target))
+            for drafter, belief in beliefs_of(model, ngram, self.alpha).items()
+        }
 
     def searches(self) -> tuple[Search, ...]:
         """For each pair of precisions, everything that could be run."""
@@ -103,13 +106,22 @@ class Question:
         )
 
 
+def _elsewhere(belief: Belief, target: Dtype) -> str:
+    """What to add to the source of a belief that was measured with a target in another precision."""
+    others = dict.fromkeys(histogram.target for histogram in belief.measured if histogram.target not in ("", target))
+    return f" with the target in {', '.join(others)}" if others else ""
+
+
 def check(question: Question) -> None:
     """Refuse what cannot mean anything.
 
     Raises:
-        UsageError: cores, context or lengths that there are none of, or a precision that no unit can run.
+        UsageError: cores, context or lengths that there are none of, a precision that no unit can run, or an alpha
+            where nothing drafts.
         PairError: drafts would mean other texts to the target.
     """
+    if question.alpha is not None and question.drafter is None:
+        raise UsageError("alpha means nothing without a drafter; give --drafter")
     if question.max_draft_length < 0:
         raise UsageError(f"the longest draft is {question.max_draft_length}; it is a number of tokens, 0 or more")
     cpu = next(unit for unit in question.soc.units if unit.kind == "cpu")

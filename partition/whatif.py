@@ -99,7 +99,8 @@ def what_if(question: Question) -> WhatIf:
     possible = [one for one in found if one.candidate.round]
     rejected = tuple(_rejections(found))
     if not possible:
-        reasons = "; ".join(dict.fromkeys(f"{r.mapping}: {r.reason}" for r in rejected if not r.draft_length))
+        places = ((f"{one.mapping} in {one.precision['target']}", one) for one in rejected)
+        reasons = "; ".join(f"{place}: {one.reason}" for place, one in places if not one.draft_length)
         raise PlanError(f"{question.target.name} runs nowhere on {question.soc.name}: {reasons}")
     plain = _best_plain(possible)
     rows = [_row(one, plain[one.precision["target"]]) for one in possible]
@@ -108,7 +109,7 @@ def what_if(question: Question) -> WhatIf:
         target=question.target.name,
         drafter=question.drafter.name if question.drafter else None,
         context=question.tokens,
-        alpha_source=found[0].search.beliefs["model"].source,
+        alpha_source="; ".join(dict.fromkeys(one.search.beliefs["model"].source for one in found)),
         rows=tuple(sorted(rows, key=lambda row: (row.estimate.seconds_per_token, row.draft_length))),
         rejected=rejected,
         estimated=()

@@ -44,14 +44,27 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
         PromptError: the file cannot be read, holds no prompt, or a line is damaged; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(f"cannot read the prompts in {path}: {error}") from error
-    numbered = ((number, line.strip()) for number, line in enumerate(lines, 1))
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+    except OSError as error:
+        raise PromptError(f"cannot read the prompts in {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path} is not text in UTF-8 (byte {error.start}); save it as that") from error
+    if text.lstrip().startswith("[") and _is_list(text):
+        raise PromptError(f"{path} is one JSON list; write each of its prompts on a line of its own, as JSON or text")
+    # not splitlines, for which a line also ends at characters that JSON has inside of texts
+    numbered = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
     prompts = tuple(_prompt(path, number, line) for number, line in numbered if line)
     if not prompts:
         raise PromptError(f"{path} holds no prompt; write one on each line, as text or JSON")
     return prompts
+
+
+def _is_list(text: str) -> bool:
+    try:
+        msgspec.json.decode(text, type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _prompt(path: Path, number: int, line: str) -> Prompt:
@@ -60,8 +73,8 @@ def _prompt(path: Path, number: int, line: str) -> Prompt:
     try:
         parsed = msgspec.json.decode(line, type=_Line)
     except msgspec.DecodeError as error:
-        raise PromptError(f"{path}, line {number}, is no prompt: {error}") from error
+        raise PromptError(f"{path}, line {number}, is no prompt: {error}; write one JSON object a line") from error
     text = parsed.prompt or next(iter(parsed.turns), "")
     if not text:
         raise PromptError(f"{path}, line {number}, has neither 'prompt' nor 'turns'")
-    return Prompt(parsed.category, text)
+    return Prompt(parsed.category or _Line().category, text)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, int, int], None]
 """``report(what, done, total)``: how far a long step is; the unit is the caller's."""
+_MOST_LETTERS = 16  # of a word in a table that is never broken
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -51,17 +52,28 @@ def note(text: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; every cell is plain text, wrapped at the terminal's width."""
+    """Print a table on stdout; cells are plain text, wrapped at the terminal's width and, if they fit, between words."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    console = Console()
+    longest = [_longest_word(texts) for texts in zip(columns, *rows, strict=True)]
+    whole = [padding for padding in (1, 0) if sum(longest) + (2 * padding + 1) * len(columns) + 1 <= console.width]
+    table = Table(header_style="bold", padding=(0, whole[0] if whole else 1))
+    for column, width in zip(columns, longest, strict=True):
+        table.add_column(column, overflow="fold", min_width=width if whole else None)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console.print(Text(title, style="italic"))
+    console.print(table)
+
+
+def _longest_word(texts: Sequence[str]) -> int:
+    """Its width on a terminal; a word of more than ``_MOST_LETTERS`` may be broken."""
+    from rich.cells import cell_len
+
+    return min(_MOST_LETTERS, max((cell_len(word) for text in texts for word in text.split()), default=0))
 
 
 @contextmanager

@@ -219,17 +219,18 @@ def read_json(
     """Read a JSON file as ``kind``; ``error`` builds what is raised when it is absent or does not fit.
 
     ``schema`` is the version that the file must state, asked before anything else, for another version has other
-    fields; ``remedy`` says what to do about one.
+    fields; ``remedy`` says what to do about a file that is missing, of another version or damaged.
     """
-    return parse_json(read_bytes(path, error=error), kind, where=str(path), error=error, schema=schema, remedy=remedy)
+    data = read_bytes(path, error=error, remedy=remedy)
+    return parse_json(data, kind, where=str(path), error=error, schema=schema, remedy=remedy)
 
 
-def read_bytes(path: Path, *, error: Callable[[str], PacelineError]) -> bytes:
+def read_bytes(path: Path, *, error: Callable[[str], PacelineError], remedy: str = "") -> bytes:
     """All of a small file; ``error`` builds what is raised when it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise error(f"{path} is missing") from None
+        raise error(_with(f"{path} is missing", remedy)) from None
     except OSError as reason:
         raise error(f"cannot read {path}: {reason.strerror}") from reason
 
@@ -247,10 +248,14 @@ def parse_json(
     try:
         found = msgspec.json.decode(data, type=_Versioned).schema if schema is not None else None
         if found != schema:
-            raise error(f"{where} has schema {found}, expected {schema}; {remedy}".removesuffix("; "))
+            raise error(_with(f"{where} has schema {found}, expected {schema}", remedy))
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as reason:
-        raise error(f"{where} is not a valid {kind.__name__}: {reason}") from reason
+        raise error(_with(f"{where} is not a valid {kind.__name__}: {reason}", remedy)) from reason
+
+
+def _with(sentence: str, remedy: str) -> str:
+    return f"{sentence}; {remedy}" if remedy else sentence
 
 
 class _Versioned(msgspec.Struct, frozen=True):

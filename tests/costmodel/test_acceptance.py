@@ -216,7 +216,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 
 def test_acceptance_file_is_bound_to_its_bundle(tmp_path: Path) -> None:
     path = tmp_path / "acceptance.json"
-    with pytest.raises(ProfileError, match=r"acceptance\.json is missing"):
+    with pytest.raises(ProfileError, match=r"acceptance\.json is missing; measure it with 'paceline acceptance'"):
         read_acceptance(path)
     file = AcceptanceFile(bundle="digest", histograms=(Acceptance(drafter="int8", counts={1: (2, 3)}),))
     write_json(path, file)
@@ -224,8 +224,23 @@ def test_acceptance_file_is_bound_to_its_bundle(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="other programs or weights"):
         read_acceptance(path, bundle="another")
     path.write_text('{"schema": 1, "histogram": []}')
-    with pytest.raises(ProfileError, match="has schema 1, expected 2; run 'paceline profile' again"):
+    with pytest.raises(
+        ProfileError, match="has schema 1, expected 2; measure it with 'paceline acceptance', or give --alpha"
+    ):
         read_acceptance(path)
+
+
+@pytest.mark.parametrize("field", ['"asked": -1', '"moments": {"texts": -1}', '"counts": {"1": [2]}'])
+def test_what_nobody_counts_is_damage(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "acceptance.json"
+    path.write_text(f'{{"schema": 2, "bundle": "", "histograms": [{{"schema": 2, {field}}}]}}')
+    with pytest.raises(ProfileError, match=r"is not a valid AcceptanceFile: .*; measure it with"):
+        read_acceptance(path)
+
+
+def test_drafters_are_those_of_which_a_draft_was_judged() -> None:
+    none, some = Acceptance(drafter="ngram", counts={0: (4,)}), Acceptance(drafter="int8", counts={1: (2, 3)})
+    assert AcceptanceFile(bundle="", histograms=(none, some)).drafters == ("int8",)
 
 
 def test_rounds_are_counted_from_pairs_or_a_counter() -> None:

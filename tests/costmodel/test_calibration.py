@@ -82,7 +82,7 @@ def test_another_soc_is_refused(path: Path) -> None:
 
 
 def test_missing(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="is not there; make it with 'paceline calibrate BUNDLE -o"):
+    with pytest.raises(ProfileError, match=r"is missing; make it with 'paceline calibrate BUNDLE\.\.\.'"):
         read_calibration(tmp_path / "none.json", soc="test-soc")
 
 
@@ -93,13 +93,20 @@ def test_damaged(path: Path, text: str) -> None:
         read_calibration(path, soc="test-soc")
 
 
+def test_a_folder_is_no_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"^cannot read .*: Is a directory$"):
+        read_calibration(tmp_path, soc="test-soc")
+
+
 def test_other_schema(path: Path) -> None:
     write_json(path, msgspec.structs.replace(CALIBRATION, schema=99))
-    with pytest.raises(ProfileError, match=r"99.*run 'paceline calibrate' again"):
+    with pytest.raises(ProfileError, match="schema 99, expected 1; make it with 'paceline calibrate"):
         read_calibration(path, soc="test-soc")
 
 
-@pytest.mark.parametrize(("field", "value"), [("bandwidth", 0.0), ("launch", -1.0)])
+@pytest.mark.parametrize(
+    ("field", "value"), [("bandwidth", 0.0), ("launch", -1.0), ("logits", 1e-300), ("call", 1e300)]
+)
 def test_shares_that_cannot_be_are_damage(path: Path, field: str, value: float) -> None:
     damaged = msgspec.to_builtins(CALIBRATION)
     damaged["factors"][0][field] = value

@@ -61,7 +61,7 @@ def test_acceptance_goes_into_the_bundle(run: Run, null_bundle: Callable[..., Pa
     result = run("acceptance", folder, "--prompts", prompts, "--tokens", 24, "--live", 3)
     assert result.exit_code == 0, result.output
     assert "live speculation kept the same drafts in 6 of 6 texts" in result.output
-    assert "if independent" in result.output and "+-" in result.output
+    assert "i.i.d." in result.output and "+-" in result.output
     found = json.loads((folder / "acceptance.json").read_text())
     assert {entry["task"] for entry in found["histograms"]} == {"ride", "turn", "own"}
 
@@ -98,6 +98,7 @@ def test_validate_says_what_was_lost(run: Run, null_bundle: Callable[..., Path],
     ("words", "sentence"),
     [
         (("--draft-lengths", "1,x"), "cannot read the draft lengths '1,x'"),
+        (("--draft-lengths", ","), "cannot read the draft lengths ','"),
         (("--draft-lengths", "40"), "draft length 40 cannot be run"),
         (("--unit", "npu"), "has no unit 'npu'"),
         (("--prompts", "absent.jsonl"), "cannot read the prompts in absent.jsonl"),
@@ -118,6 +119,32 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(
     monkeypatch.setattr(acceptance, "measure_acceptance", None)
     result = run("acceptance", null_bundle(), "-o", tmp_path)
     assert result.exit_code == 1 and "it is a folder" in result.output
+
+
+@pytest.mark.parametrize("page", ["acceptance", "validate"])
+def test_the_bundle_itself_is_never_written_over(run: Run, null_bundle: Callable[..., Path], page: str) -> None:
+    folder = null_bundle()
+    before = (folder / "bundle.json").read_bytes()
+    result = run(page, folder, "-o", folder / "bundle.json")
+    assert result.exit_code == 1 and "bundle.json is a part of the bundle; choose another output" in result.output
+    assert (folder / "bundle.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("acceptance",), "Drafts kept"), (("validate", "--repeats", 1, "--draft-lengths", 1), "decision:")],
+)
+def test_what_was_measured_is_shown_where_it_cannot_be_written(
+    run: Run, null_bundle: Callable[..., Path], words: tuple[object, ...], said: str
+) -> None:
+    result = run(words[0], null_bundle(), *words[1:], "--limit", 1, "--tokens", 4, "-o", "/dev/full")
+    assert result.exit_code == 1 and said in result.stdout and "the disk is full" in result.stderr
+
+
+def test_prompts_that_do_not_fit_are_counted(run: Run, null_bundle: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("abc\n" + "x" * 500)
+    words = ("--repeats", 1, "--draft-lengths", 1, "--tokens", 4, "--prompts", tmp_path / "long.txt")
+    assert "1 prompts are longer than the context" in run("validate", null_bundle(), *words).stderr
 
 
 def test_texts_that_differ_are_an_error(

@@ -147,7 +147,7 @@ def test_a_sweep_by_a_calibration(run: Run, calibration: Path) -> None:
         (("plan", "{folder}", "--calibration", "{calibration}"), "error: --calibration is for --roofline"),
         (
             ("plan", "{folder}", "--roofline", "--calibration", "none.json"),
-            "error: none.json is not there; make it with",
+            "error: none.json is missing; make it with",
         ),
         (
             ("whatif", "--soc", "imx95", "--target", "llama-3.2-1b", "--calibration", "{calibration}"),
@@ -155,6 +155,10 @@ def test_a_sweep_by_a_calibration(run: Run, calibration: Path) -> None:
         ),
         (("calibrate", "{folder}/nothing"), "is not a bundle"),
         (("calibrate", "{folder}", "-o", "{folder}/none/there.json"), "error: "),
+        (
+            ("calibrate", "{folder}", "-o", "{folder}/bundle.json"),
+            "bundle.json is a part of the bundle; choose another",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -135,14 +135,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:
     path = tmp_path / "value.json"
-    with pytest.raises(BundleError, match="is missing"):
-        read_json(path, Value, error=BundleError)
+    with pytest.raises(BundleError, match=r"is missing; make it anew$"):
+        read_json(path, Value, error=BundleError, remedy="make it anew")
     write_json(path, Value(number=3))
     assert read_json(path, Value, error=BundleError) == Value(number=3)
     for bad in (b"{", b'{"number": "x"}', b'{"number": 1, "more": 2}', b"\xff\xfe"):
         path.write_bytes(bad)
-        with pytest.raises(BundleError, match="not a valid Value"):
-            read_json(path, Value, error=BundleError)
+        with pytest.raises(BundleError, match=r"not a valid Value: .*; make it anew$"):
+            read_json(path, Value, error=BundleError, remedy="make it anew")
 
 
 def test_a_checksum_is_sha256(tmp_path: Path) -> None:

@@ -242,7 +242,8 @@ def test_plan_writes_a_chart(run: Run, null_bundle: Callable[..., Path], tmp_pat
             ("--plot", "a.png", "--sweep", "alpha=0.1,0.2", "--sweep", "context=64,128", "--sweep", "launch=1e-6,2e-6"),
             "one or two sweeps; 3 were given",
         ),
-        (("--plot", "a.png", "--sweep", "alpha=0.1"), "has one value; a plot needs two or more"),
+        (("--plot", "a.png", "--csv", "a.csv", "--sweep", "alpha=0.1"), "has one value; a plot needs two or more"),
+        (("--plot", "a.svg", "--csv", "./a.svg"), "a.svg would be written twice, as the plot and as something else"),
     ],
 )
 def test_what_cannot_be_drawn_is_a_sentence(

@@ -177,6 +177,21 @@ def test_measured_acceptance(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0 and "(measured on all tasks)" in result.stdout
     other = run(*PAIR, "--acceptance", file, "--precision", "int4")
     assert other.exit_code == 2 and "the acceptance holds no drafts of a drafter in int4, it has int8" in other.stderr
+    apart = run(*PAIR, "--acceptance", file, "--precision", "target=int4,drafter=int8")
+    assert "(measured on all tasks with the target in int8)" in apart.stdout
+
+
+def test_alphas_say_whose_they_are(run: Run, tmp_path: Path) -> None:
+    counts = {"int8": [10, 10, 80], "ngram": [90, 5, 5]}
+    parts = [{"schema": 2, "drafter": name, "asked": 2, "counts": {2: row}} for name, row in counts.items()]
+    (tmp_path / "a.json").write_text(json.dumps({"schema": 2, "bundle": "x", "histograms": parts}))
+    result = run(*PAIR, "--acceptance", tmp_path / "a.json", "--precision", "int8")
+    assert "alpha 0.89 of int8, 0.14 of prompt lookup (measured on all tasks)" in result.stdout
+
+
+def test_an_alpha_needs_a_drafter(run: Run) -> None:
+    result = run("--soc", "rpi5", "--target", "qwen2.5-1.5b", "--alpha", 0.5)
+    assert result.exit_code == 2 and "alpha means nothing without a drafter; give --drafter" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -195,6 +210,14 @@ def test_measured_acceptance(run: Run, tmp_path: Path) -> None:
         (("--cores", "one"), "is neither a list nor a range of core counts"),
         (("--cores", "1..999999999"), "is neither a list nor a range of core counts"),
         (("--context", "0"), "context 0 is not within"),
+        (("--override", "bandwidth=1e-320"), "bandwidth of 9.99989e-321: figures are numbers in SI units from 1e-30"),
+        (("--override", "launch=1e-6", "--override", "launch=2e-6"), "--override launch is given twice, as 1e-06 and"),
+        (("--precision", "int8,int4"), "repeat --precision for several"),
+        (("--precision", "target=int8,drafter=int8,drafter=int4"), "is neither a precision nor"),
+        (("--alpha", "0.5", "--sweep", "alpha=0.1,0.2"), "alpha is swept, so --alpha has no effect"),
+        (("--context", "64", "--sweep", "context=64,128"), "context is swept, so --context has no effect"),
+        (("--override", "cpu.launch=1", "--sweep", "launch=1,2"), "so --override cpu.launch has no effect"),
+        (("--all", "--sweep", "alpha=0.1,0.2"), "all points of a --sweep are in --json or --csv FILE"),
         (("--sweep", "alpha=0:1"), "is no range; write start:stop:step"),
         (("--sweep", "alpha=0:1:1e-9"), "a sweep has at most 1000000 points"),
         (("--sweep", "beta=1"), "expected one of alpha, context, bandwidth"),
@@ -213,7 +236,8 @@ def test_what_cannot_be_is_a_failure(run: Run, tmp_path: Path) -> None:
     for options, sentence in (
         (("--memory", 1), "runs nowhere on imx95"),
         (("--drafter", "smollm2-135m"), "choose a drafter of the same model family"),
-        (("--acceptance", tmp_path / "absent"), "is missing"),
+        (("--acceptance", tmp_path / "absent"), "is missing; measure it with 'paceline acceptance'"),
+        (("--memory", 1, "--sweep", "alpha=0.1,0.2"), "runs nowhere on imx95: target=cpu in int8"),
         (("--csv", tmp_path / "absent" / "rows.csv"), "cannot write"),
     ):
         result = run(*PAIR, *options)

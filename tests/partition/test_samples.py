@@ -99,6 +99,12 @@ def test_a_calibration_of_a_bundle_says_what_its_passes_take(folder: Path) -> No
         assert times.seconds("target", "cpu", width, 1) == pytest.approx(1e-3 + PER_TOKEN * width, rel=0.1)
 
 
+def test_a_profile_of_no_pass_is_refused(folder: Path) -> None:
+    write_json(folder / "profile.json", msgspec.structs.replace(profile_of(read_bundle(folder)), measurements=()))
+    with pytest.raises(ProfileError, match="there is no measured pass in the profile of"):
+        calibrate_bundles([folder])
+
+
 def test_programs_that_were_not_measured_have_no_times(folder: Path) -> None:
     bundle = read_bundle(folder)
     write_json(folder / "profile.json", profile_of(bundle, units=("cpu",)))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from paceline.costmodel import Acceptance, AcceptanceFile, Calibration, Machine, find_model
 from paceline.costmodel.calibration import Factors, Multiplying
-from paceline.errors import UsageError
+from paceline.errors import PlanError, UsageError
 from paceline.partition.axis import Axis, read_axis
 from paceline.partition.break_even import break_even
 from paceline.partition.figures import with_figures
@@ -178,7 +178,8 @@ def test_better_drafts_are_longer_drafts() -> None:
         (["alpha=0.5,1.5"], "alpha is 1.5"),
         (["alpha=-0.5,1"], "alpha is -0.5"),
         (["memory=1e9"], "memory cannot be swept"),
-        (["bandwidth=1e9,0"], "bandwidth of 0: figures are positive numbers"),
+        (["bandwidth=1e9,0"], "bandwidth of 0: figures are numbers in SI units from 1e-30"),
+        (["launch=1e-6,1e300"], r"launch of 1e\+300: figures are numbers"),
         (["context=100.5"], "context 100.5 is no number of tokens"),
         (["context=0,1"], "context 0 is not within"),
         (["context=1:2000:1"], "2000 contexts are too many"),
@@ -198,3 +199,10 @@ def test_what_cannot_be_swept(axes: list[str], sentence: str) -> None:
 def test_alpha_needs_a_drafter() -> None:
     with pytest.raises(UsageError, match="alpha means nothing without a drafter"):
         sweep(replace(QUESTION, drafter=None), [read_axis("alpha=0.5")])
+
+
+def test_a_target_that_runs_nowhere_has_no_sweep() -> None:
+    with pytest.raises(
+        PlanError, match=r"llama-3\.2-3b runs nowhere on imx95: target=cpu in int8: .*target=cpu in f32: "
+    ):
+        sweep(replace(QUESTION, memory_bytes=1), [read_axis("alpha=0.1,0.9")])

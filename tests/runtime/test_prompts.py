@@ -27,6 +27,13 @@ def test_text_and_json_lines(tmp_path: Path) -> None:
     )
 
 
+def test_marks_of_editors_and_odd_ends_of_lines(tmp_path: Path) -> None:
+    """JSON may hold characters, bare, that other texts end lines with."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes('\ufeff{"prompt": "one\u2028line", "category": ""}\r\n[INST] text [/INST]\r\n'.encode())
+    assert read_prompts(path) == (Prompt("own", "one\u2028line"), Prompt("own", "[INST] text [/INST]"))
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -34,7 +41,9 @@ def test_text_and_json_lines(tmp_path: Path) -> None:
         (b"fine\n{broken\n", "line 2, is no prompt"),
         (b'{"turns": "one"}', "line 1, is no prompt"),
         (b'{"category": "empty"}', "line 1, has neither 'prompt' nor 'turns'"),
-        (b"\xff\xfe", "cannot read the prompts"),
+        (b"fine\n\xff\xfe", r"is not text in UTF-8 \(byte 5\); save it as that"),
+        (b'{"prompt":\n"on two lines"}', "line 1, is no prompt: .*; write one JSON object a line"),
+        (b'[{"prompt": "Hello"}]', "is one JSON list; write each of its prompts on a line of its own"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, content: bytes, found: str) -> None:
@@ -45,7 +54,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, content: bytes, found: str) -> N
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match=r"cannot read the prompts in .*nowhere\.txt"):
+    with pytest.raises(PromptError, match=r"cannot read the prompts in .*nowhere\.txt: No such file or directory$"):
         read_prompts(tmp_path / "nowhere.txt")
 
 

@@ -48,14 +48,15 @@ def page(
     over the two: greedy speculation keeps exactly these drafts, whatever it would cost here.
     """
     from paceline.costmodel.acceptance import ACCEPTANCE
-    from paceline.files import check_place, write_json
+    from paceline.files import write_json
     from paceline.partition import read_bundle
+    from paceline.partition.bundle import check_output
     from paceline.runtime.acceptance import first_of_each, measure_acceptance
     from paceline.runtime.prompts import BUILT_IN, read_prompts
 
     bundle = as_folder(bundle)
     compiled, chosen = read_bundle(bundle, checksums=True), read_prompts(prompts) if prompts else BUILT_IN
-    place = check_place(output or bundle / ACCEPTANCE)
+    place = check_output(output or bundle / ACCEPTANCE, bundle, compiled)
     with console.progress(enabled=not as_json) as report:
         found = measure_acceptance(
             bundle,
@@ -66,11 +67,12 @@ def page(
             live=live,
             report=report,
         )
-    write_json(place, found.file)
-    if as_json:
-        console.print_json(found.file)
-    else:
-        _show(found, place, every_length=every_length)
+    try:
+        write_json(place, found.file)
+    finally:  # what took minutes is shown, even where it cannot be written
+        console.print_json(found.file) if as_json else _show(found, every_length=every_length)
+    if not as_json:
+        print(f"wrote {place}")
     if found.skipped:
         console.note(f"{found.skipped} prompts are longer than the context and were left out")
     if found.differing:
@@ -80,8 +82,7 @@ def page(
         )
 
 
-def _show(found: MeasuredAcceptance, place: Path, *, every_length: bool) -> None:
+def _show(found: MeasuredAcceptance, *, every_length: bool) -> None:
     console.print_table("Drafts kept by the target", *drafts_table(found.file.histograms, every_length=every_length))
     if found.compared:
         print(f"live speculation kept the same drafts in {found.compared - found.differing} of {found.compared} texts")
-    print(f"wrote {place}")

@@ -43,14 +43,18 @@ def page(
     """
     from paceline.files import write_json
     from paceline.partition import read_bundle
+    from paceline.partition.bundle import check_output
     from paceline.partition.samples import calibrate_bundles
 
+    compiled = {bundle: read_bundle(bundle) for bundle in bundles}
+    for folder, bundle in compiled.items():
+        check_output(output, folder, bundle)
     calibration = calibrate_bundles(bundles)
     write_json(output, calibration)
     if as_json:
         console.print_json(calibration)
     else:
-        _show(calibration, read_bundle(bundles[0]).soc, output)
+        _show(calibration, compiled[bundles[0]].soc, output)
 
 
 def _show(calibration: Calibration, soc: Soc, output: Path) -> None:

@@ -15,7 +15,7 @@ def drafts_table(histograms: Sequence[Acceptance], *, every_length: bool = False
     """Columns and rows: each drafter over all tasks at every draft length, and each task at the longest, or at all.
 
     "tokens a round" were counted, with the 95 % confidence interval; the last rounds of texts are cut short in them.
-    Omega is what a round brings in the middle of a text by the measured positions, and "if independent" what alpha
+    Omega is what a round brings in the middle of a text by the measured positions, and "i.i.d." what alpha
     alone would make of it, with the error of that. Prompt lookup drafts what it finds, so neither is said of it.
     """
     from paceline.costmodel import merge
@@ -26,7 +26,7 @@ def drafts_table(histograms: Sequence[Acceptance], *, every_length: bool = False
     if len({histogram.task for histogram in histograms}) > 1:
         parts = [(name, asked) for name in drafters for asked in lengths]
         shown = [merge([h for h in histograms if (h.drafter, h.asked) == part]) for part in parts] + shown
-    columns = ("drafter", "task", "ahead", "alpha", "kept", "tokens a round", "Omega", "if independent")
+    columns = ("drafter", "task", "ahead", "alpha", "kept", "tokens a round", "Omega", "i.i.d.")
     return columns, [_row(histogram) for histogram in shown]
 
 

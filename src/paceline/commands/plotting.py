@@ -15,12 +15,14 @@ from paceline.errors import UsageError
 
 if TYPE_CHECKING:
     from paceline.partition import Alternative, Bundle, Plan
+    from paceline.partition.axis import Axis as Swept
     from paceline.partition.candidates import Belief
     from paceline.partition.sweep import Sweep
     from paceline.partition.synthetic import Pair, Question
     from paceline.partition.times import Times
     from paceline.partition.whatif import WhatIf
     from paceline.plots.subject import Row, Subject
+    from paceline.plots.sweep import Axis
     from paceline.runtime.validation import Compared, Validation
 
 ChartName = Literal["speedup", "decision", "roofline", "timeline"]
@@ -29,11 +31,21 @@ Chart = Annotated[ChartName | None, typer.Option("--chart", help="What --plot dr
 _UNITS = {"alpha": "share of drafts that are kept", "context": "tokens", "bandwidth": "B/s", "launch": "s"}
 
 
-def check_options(plot: Path | None, chart: ChartName | None, *, swept: bool = False) -> None:
+def check_options(
+    plot: Path | None,
+    chart: ChartName | None = None,
+    *,
+    axes: Sequence[Swept] = (),
+    beside: Path | None = None,
+) -> None:
     """Refuse before any work what could not be drawn after it.
 
+    Args:
+        axes: what is swept; the plot shows that.
+        beside: the other file that the page writes.
+
     Raises:
-        UsageError: another suffix, or a ``chart`` that nothing would draw.
+        UsageError: another suffix, a ``chart`` that nothing would draw, axes that no plot shows, or one file for two.
         OutputError: a folder that does not exist.
         ModuleNotFoundError: matplotlib is not installed.
     """
@@ -41,11 +53,24 @@ def check_options(plot: Path | None, chart: ChartName | None, *, swept: bool = F
         if chart is not None:
             raise UsageError(f"--chart {chart} says what to draw, and nothing says where; add --plot FILE.png")
         return
-    if swept and chart is not None:
+    if axes and chart is not None:
         raise UsageError(f"with --sweep the plot shows the sweep; leave --chart {chart} or --sweep")
+    if beside is not None and beside.resolve() == plot.resolve():
+        raise UsageError(f"{plot} would be written twice, as the plot and as something else; choose another name")
     from paceline.plots.save import check_plot
 
     check_plot(plot)
+    if axes:
+        from paceline.plots.sweep import check_axes
+
+        check_axes([_drawn(axis) for axis in axes])
+
+
+def _drawn(axis: Swept) -> Axis:
+    """An axis as a plot has it: values may come in any order, and twice."""
+    from paceline.plots.sweep import Axis
+
+    return Axis(name=_axis_name(axis.key), values=sorted(set(axis.values)))
 
 
 def plot_plan(path: Path, chart: ChartName | None, plan: Plan, *, bundle: Bundle, times: Times, belief: Belief) -> None:
@@ -141,15 +166,9 @@ def plot_sweep(path: Path, question: Question, found: Sweep) -> None:
     import numpy as np
 
     from paceline.plots.save import save_plot
-    from paceline.plots.sweep import Axis, Outcome, sweep_chart
+    from paceline.plots.sweep import Outcome, sweep_chart
 
-    # values may come in any order, and twice
-    kept = [np.unique(axis.values, return_index=True) for axis in found.axes]
-    axes = [
-        Axis(name=_axis_name(axis.key), values=values.tolist())
-        for axis, (values, _) in zip(found.axes, kept, strict=True)
-    ]
-    places = np.ix_(*(index for _, index in kept))
+    places = np.ix_(*(np.unique(axis.values, return_index=True)[1] for axis in found.axes))
     lengths = np.array([choice.draft_length for choice in found.choices] + [np.nan])[found.which]
     best = Outcome(
         label="best of all",
@@ -162,7 +181,7 @@ def plot_sweep(path: Path, question: Question, found: Sweep) -> None:
         lengths=np.full_like(best.lengths, np.nan),
     )
     figure = sweep_chart(
-        axes,
+        [_drawn(axis) for axis in found.axes],
         [best, drafted] if question.drafter else [best],
         title=f"Sweep: {_models(question)} on {question.soc.name}",
         subtitle="the best configuration at each point; times: roofline",

@@ -19,18 +19,7 @@ EPILOG = """\
 Example:
   $ paceline validate bundles/smollm2 --prompts prompts.jsonl --limit 4
 """
-_COLUMNS = (
-    "target",
-    "drafter",
-    "ahead",
-    "overlap",
-    "predicted ms",
-    "measured ms",
-    "error",
-    "x plain",
-    "tokens a round",
-    "",
-)
+_COLUMNS = ("target", "drafter", "ahead", "predicted ms", "measured ms", "error", "x plain", "tokens a round", "")
 
 
 def page(
@@ -47,9 +36,6 @@ def page(
     units: Annotated[
         list[str] | None, typer.Option("--unit", help="Unit to use; repeat it for several (default: all).")
     ] = None,
-    pin: Annotated[
-        str | None, typer.Option(help="Run the models on these cores too, e.g. drafter=0,target=1; or auto.")
-    ] = None,
     margin: Annotated[float, typer.Option(min=0, help="As for 'paceline plan'.")] = 0.05,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file too.")] = None,
     plot: Plot = None,
@@ -60,46 +46,47 @@ def page(
     Passes and host time are measured anew, in turns with the cases, and no case is looked at for its own prediction.
     The decision is what 'paceline plan' would make of these predictions; regret is what it lost to the best case.
     """
-    from paceline.files import check_place, write_json
+    from paceline.files import write_json
     from paceline.partition import read_bundle
-    from paceline.runtime.local_task import usable_core_numbers
+    from paceline.partition.bundle import check_output
     from paceline.runtime.prompts import BUILT_IN, read_prompts
     from paceline.runtime.validate import validate
-    from paceline.targets.pins import parse_pins
 
-    check_options(plot, None)
-    if output is not None:
-        check_place(output)
+    check_options(plot, beside=output)
+    lengths = _lengths(draft_lengths)
     bundle = as_folder(bundle)
     compiled = read_bundle(bundle)
+    if output is not None:
+        check_output(output, bundle, compiled)
+    chosen = (read_prompts(prompts) if prompts else BUILT_IN)[:limit]
     with console.progress(enabled=not as_json) as report:
         found = validate(
             bundle,
             compiled,
-            prompts=(read_prompts(prompts) if prompts else BUILT_IN)[:limit],
+            prompts=chosen,
             tokens=tokens,
             repeats=repeats,
-            draft_lengths=_lengths(draft_lengths),
+            draft_lengths=lengths,
             units=units or (),
-            pins=None if pin is None else parse_pins(pin, compiled.soc, usable_core_numbers()),
             margin=margin,
             report=report,
         )
-    if output is not None:
-        write_json(output, found)
-    if plot is not None:
-        plot_validation(plot, found)
-    if as_json:
-        console.print_json(found)
-    else:
-        _show(found)
+    try:
+        if output is not None:
+            write_json(output, found)
+        if plot is not None:
+            plot_validation(plot, found)
+    finally:  # what took minutes is shown, even where it cannot be written
+        console.print_json(found) if as_json else _show(found)
+    if skipped := len(chosen) - found.prompts:
+        console.note(f"{skipped} prompts are longer than the context and were left out")
     if found.strange:
         raise PacelineError(f"{found.strange} speculative texts differ from the plain ones; please report this")
 
 
 def _lengths(text: str) -> tuple[int, ...]:
     try:
-        return tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
+        return tuple(sorted(set(map(int, text.split(","))))) if text else ()
     except ValueError:
         raise UsageError(f"cannot read the draft lengths {text!r}; expected for example 1,2,4") from None
 
@@ -126,9 +113,7 @@ def _decision(found: Validation) -> str:
 
 
 def _named(row: Compared) -> str:
-    if not row.draft_length:
-        return f"{row.mapping}, plain"
-    return f"{row.mapping}, drafting {row.draft_length} ahead{' while the target verifies' if row.overlap else ''}"
+    return f"{row.mapping}, drafting {row.draft_length} ahead" if row.draft_length else f"{row.mapping}, plain"
 
 
 def _mark(found: Validation, number: int) -> str:
@@ -141,7 +126,6 @@ def _row(row: Compared, plain: float, mark: str) -> tuple[str, ...]:
         row.mapping.target,
         row.mapping.drafter or "none",
         str(row.draft_length),
-        "yes" if row.overlap else "",
         f"{row.predicted * 1e3:.3f}",
         f"{row.measured * 1e3:.3f}",
         f"{row.error:+.1%}",

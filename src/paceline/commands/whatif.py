@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +9,9 @@ import typer
 
 from paceline import console
 from paceline.commands.plotting import Chart, Plot, check_options, plot_sweep, plot_what_if
-from paceline.errors import UsageError
 
 if TYPE_CHECKING:
     from paceline.costmodel import AcceptanceFile
-    from paceline.partition.synthetic import Pair
     from paceline.targets import Soc
 
 EPILOG = """\
@@ -26,7 +23,6 @@ Examples:
       --sweep alpha=0.1:0.95:0.05 --sweep bandwidth=5e9:30e9:1e9 --csv sweep.csv
 """
 _MODEL = "A known model, a hub id of one, a model package, a config.json or a .gguf file."
-_RANGE = re.compile(r"(\d+)(?:\.\.(\d+))?")
 
 
 def page(
@@ -74,24 +70,34 @@ def page(
     Nothing is compiled and no weights are needed. Times come from a roofline over the SoC file, or from a calibration
     of it. With --sweep, print what is best at every point instead.
     """
+    from paceline.commands import whatif_options as read
     from paceline.commands import whatif_report as report
     from paceline.costmodel import read_calibration
+    from paceline.files import check_place
     from paceline.models import model_named
     from paceline.partition.axis import read_axis
     from paceline.partition.break_even import break_even
+    from paceline.partition.figures import with_figures
     from paceline.partition.sweep import sweep as swept
     from paceline.partition.synthetic import Question
     from paceline.partition.whatif import what_if
 
-    check_options(plot, chart, swept=bool(sweep))
+    axes = [read_axis(text) for text in sweep or ()]
+    check_options(plot, chart, axes=axes, beside=csv)
+    if csv is not None:
+        check_place(csv)
     target_spec, drafter_spec = model_named(target), model_named(drafter) if drafter else None
-    board = _soc(soc, override or [])
+    board = _soc(soc)
+    overrides = read.read_overrides(board, override or ())
+    read.check_sweep_options(axes, board, alpha=alpha, context=context, overrides=overrides, all_lengths=all_lengths)
     question = Question(
-        soc=board,
+        soc=with_figures(board, overrides),
         target=target_spec,
         drafter=drafter_spec,
-        precisions=_pairs(precision or ["int8", "target=int8,drafter=int4", "int4"], drafts=drafter_spec is not None),
-        cpu_cores=_cores(cores),
+        precisions=read.read_pairs(
+            precision or ["int8", "target=int8,drafter=int4", "int4"], drafts=drafter_spec is not None
+        ),
+        cpu_cores=read.read_cores(cores),
         context=context,
         alpha=alpha,
         acceptance=_read(acceptance),
@@ -99,8 +105,8 @@ def page(
         memory_bytes=None if memory is None else int(memory * (1 << 30)),
         calibration=read_calibration(calibration, soc=board.name) if calibration else None,
     )
-    if sweep:
-        found = swept(question, [read_axis(text) for text in sweep])
+    if axes:
+        found = swept(question, axes)
         report.write_points(csv, found)
         if plot is not None:
             plot_sweep(plot, question, found)
@@ -117,8 +123,7 @@ def page(
         report.show(question, answer, inverse, all_lengths=all_lengths)
 
 
-def _soc(name: str, overrides: list[str]) -> Soc:
-    from paceline.partition.figures import with_figures
+def _soc(name: str) -> Soc:
     from paceline.targets import load_soc
     from paceline.targets.host import HOST
 
@@ -128,44 +133,7 @@ def _soc(name: str, overrides: list[str]) -> Soc:
 
         driver = select_driver()
         gpu = driver.name if driver else ""
-    return with_figures(load_soc(name, gpu=gpu), dict(map(_override, overrides)))
-
-
-def _override(text: str) -> tuple[str, float]:
-    key, equals, value = text.partition("=")
-    try:
-        number = float(value)
-    except ValueError:
-        number = 0.0
-    if not (key and equals and 0 < number < float("inf")):
-        raise UsageError(f"--override {text!r} is no KEY=VALUE with a positive number in SI units: cpu.bandwidth=12e9")
-    return key, number
-
-
-def _pairs(texts: list[str], *, drafts: bool) -> tuple[Pair, ...]:
-    from paceline.partition.synthetic import Pair, precision_named
-
-    pairs = []
-    for text in texts:
-        named = dict(part.partition("=")[::2] for part in text.split(",")) if "=" in text else {"target": text}
-        if set(named) - {"target", "drafter"} or "target" not in named or ("=" in text and drafts and len(named) < 2):
-            raise UsageError(f"--precision {text!r} is neither a precision nor target=PRECISION,drafter=PRECISION")
-        target = precision_named(named["target"])
-        pairs.append(Pair(target=target, drafter=precision_named(named.get("drafter", target)) if drafts else target))
-    return tuple(dict.fromkeys(pairs))
-
-
-def _cores(text: str) -> tuple[int, ...]:
-    counts = set[int]()
-    for part in text.split(",") if text else ():
-        found = _RANGE.fullmatch(part.strip())
-        if found is None or int(found[2] or found[1]) < int(found[1]) or int(found[2] or 0) > _MOST_CORES:
-            raise UsageError(f"--cores {text!r} is neither a list nor a range of core counts; write 1..6 or 1,2,4")
-        counts.update(range(int(found[1]), int(found[2] or found[1]) + 1))
-    return tuple(sorted(counts))
-
-
-_MOST_CORES = 4096
+    return load_soc(name, gpu=gpu)
 
 
 def _read(path: Path | None) -> AcceptanceFile | None:

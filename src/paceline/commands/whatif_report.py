@@ -72,8 +72,18 @@ def _show_best(answer: WhatIf) -> None:
             f"decoding of the SoC in {row.precision['target']}"
         )
     if answer.drafter:
-        alphas = dict.fromkeys(f"{row.alpha:.2f}" for row in answer.rows if row.alpha is not None)
-        print(f"alpha {', '.join(alphas) or 'unused'} ({answer.alpha_source})")
+        print(f"alpha {_alphas(answer.rows) or 'unused'} ({answer.alpha_source})")
+
+
+def _alphas(rows: Iterable[Row]) -> str:
+    """Those of the drafter, by its precision where they differ, and of prompt lookup."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.alpha is not None:
+            found.setdefault(f"{row.alpha:.2f}", []).append(row.precision.get("drafter", "prompt lookup"))
+    if len(found) < 2:
+        return "".join(found)
+    return ", ".join(f"{alpha} of {' and '.join(dict.fromkeys(drafters))}" for alpha, drafters in found.items())
 
 
 def _best_of_each(rows: Iterable[Row]) -> tuple[Row, ...]:

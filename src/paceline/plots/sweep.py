@@ -84,6 +84,21 @@ def sweep_chart(
     """Draw one axis as lines, one for each outcome; two axes as a pair of maps of a single outcome.
 
     Raises:
+        UsageError: as ``check_axes``.
+    """
+    check_axes(axes)
+    figure = style.new_figure(title, subtitle)
+    if len(axes) == 1:
+        _lines(figure, axes[0], outcomes, baseline)
+    else:
+        _maps(figure, axes[0], axes[1], outcomes[0], baseline)
+    return figure
+
+
+def check_axes(axes: Sequence[Axis]) -> None:
+    """Refuse what cannot be drawn.
+
+    Raises:
         UsageError: no axis, more than two, or one with a single value.
     """
     if len(axes) not in (1, 2):
@@ -92,12 +107,6 @@ def sweep_chart(
     for axis in axes:
         if len(axis.values) < 2:
             raise UsageError(f"the sweep of {axis.name} has one value; a plot needs two or more")
-    figure = style.new_figure(title, subtitle)
-    if len(axes) == 1:
-        _lines(figure, axes[0], outcomes, baseline)
-    else:
-        _maps(figure, axes[0], axes[1], outcomes[0], baseline)
-    return figure
 
 
 def _lines(figure: Figure, axis: Axis, outcomes: Sequence[Outcome], baseline: str) -> None:
