@@ -19,7 +19,18 @@ EPILOG = """\
 Example:
   $ paceline validate bundles/smollm2 --prompts prompts.jsonl --limit 4
 """
-_COLUMNS = ("target", "drafter", "ahead", "predicted ms", "measured ms", "error", "x plain", "tokens a round", "")
+_COLUMNS = (
+    "target",
+    "drafter",
+    "ahead",
+    "overlap",
+    "predicted ms",
+    "measured ms",
+    "error",
+    "x plain",
+    "tokens a round",
+    "",
+)
 
 
 def page(
@@ -36,6 +47,9 @@ def page(
     units: Annotated[
         list[str] | None, typer.Option("--unit", help="Unit to use; repeat it for several (default: all).")
     ] = None,
+    pin: Annotated[
+        str | None, typer.Option(help="Run the models on these cores too, e.g. drafter=0,target=1; or auto.")
+    ] = None,
     margin: Annotated[float, typer.Option(min=0, help="As for 'paceline plan'.")] = 0.05,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file too.")] = None,
     plot: Plot = None,
@@ -49,8 +63,10 @@ def page(
     from paceline.files import write_json
     from paceline.partition import read_bundle
     from paceline.partition.bundle import check_output
+    from paceline.runtime.local_task import usable_core_numbers
     from paceline.runtime.prompts import BUILT_IN, read_prompts
     from paceline.runtime.validate import validate
+    from paceline.targets.pins import parse_pins
 
     check_options(plot, beside=output)
     lengths = _lengths(draft_lengths)
@@ -68,6 +84,7 @@ def page(
             repeats=repeats,
             draft_lengths=lengths,
             units=units or (),
+            pins=None if pin is None else parse_pins(pin, compiled.soc, usable_core_numbers()),
             margin=margin,
             report=report,
         )
@@ -113,7 +130,9 @@ def _decision(found: Validation) -> str:
 
 
 def _named(row: Compared) -> str:
-    return f"{row.mapping}, drafting {row.draft_length} ahead" if row.draft_length else f"{row.mapping}, plain"
+    if not row.draft_length:
+        return f"{row.mapping}, plain"
+    return f"{row.mapping}, drafting {row.draft_length} ahead{' while the target verifies' if row.overlap else ''}"
 
 
 def _mark(found: Validation, number: int) -> str:
@@ -126,6 +145,7 @@ def _row(row: Compared, plain: float, mark: str) -> tuple[str, ...]:
         row.mapping.target,
         row.mapping.drafter or "none",
         str(row.draft_length),
+        "yes" if row.overlap else "",
         f"{row.predicted * 1e3:.3f}",
         f"{row.measured * 1e3:.3f}",
         f"{row.error:+.1%}",
