@@ -11,6 +11,7 @@ import pytest
 
 from paceline.partition import Mapping
 from paceline.runtime import load
+from paceline.runtime.local_task import usable_cores
 from paceline.runtime.vulkan_driver import select_driver
 
 PROMPTS = ("a rider drafts behind another", "target target token", "z")
@@ -34,6 +35,19 @@ def plain(tiny_bundle: Path) -> Callable[[str], tuple[tuple[int, ...], ...]]:
         return tuple(run.ids for run in runs)
 
     return generate
+
+
+@pytest.mark.cpu
+@pytest.mark.skipif(usable_cores() < 2, reason="two processors need two cores")
+def test_drafts_beside_the_target_change_no_token(
+    tiny_bundle: Path, plain: Callable[[str], tuple[tuple[int, ...], ...]]
+) -> None:
+    with load(tiny_bundle, mapping=Mapping(target="cpu", drafter="cpu"), pin="auto", overlap=True) as model:
+        for length in (1, 3, 6):
+            for prompt, expected in zip(PROMPTS, plain("cpu"), strict=True):
+                found = model.generate(prompt, max_new_tokens=TOKENS, draft_length=length, ignore_eos=True).finish()
+                assert found.ids == expected, f"draft length {length}, prompt {prompt!r}"
+                assert found.stats.ready > 0
 
 
 @pytest.mark.parametrize(("target", "drafter"), [marked(target, drafter) for target in UNITS for drafter in UNITS])

@@ -34,12 +34,18 @@ def opened(folder: Path, **options: Any) -> Model:
 
 
 def write_plan(
-    folder: Path, mapping: Mapping, draft_length: int, *, digest: str | None = None, pacing: Pacing | None = None
+    folder: Path,
+    mapping: Mapping,
+    draft_length: int,
+    *,
+    digest: str | None = None,
+    pacing: Pacing | None = None,
+    overlap: bool = False,
 ) -> None:
     plan = Plan(
         bundle=digest or read_bundle(folder).digest, soc="null", mapping=mapping, draft_length=draft_length,
         precision={}, cores={"cpu": 1}, context=96, alpha=0.5, alpha_source="measured", estimate=ESTIMATE,
-        pacing=pacing,
+        pacing=pacing, overlap=overlap,
     )  # fmt: skip
     write_json(folder / "plan.json", plan)
 
@@ -185,6 +191,30 @@ def test_stored_plan_is_used(null_bundle: MakeBundle) -> None:
     assert (other.mapping.drafter, other.draft_length, other.estimate) == ("gpu", 2, None)
     assert opened(folder, draft_length=0).setting.mapping == Mapping(target="cpu")
     assert opened(folder, drafter="ngram").setting.mapping.drafter == "ngram"
+
+
+def test_a_plan_that_overlaps_is_followed_unless_asked_otherwise(null_bundle: MakeBundle) -> None:
+    folder, mapping = null_bundle(), Mapping(target="cpu", drafter="gpu")
+    plain = opened(folder).generate("hello", max_new_tokens=40, ignore_eos=True).finish()
+    write_plan(folder, mapping, 3, overlap=True)
+    with opened(folder) as model:
+        found = model.generate("hello", max_new_tokens=40, ignore_eos=True).finish()
+        assert found.ids == plain.ids
+        assert found.stats.overlapped and 0 < found.stats.ready < found.stats.rounds
+        assert model.setting.estimate == ESTIMATE and not model.setting.adaptive
+    with opened(folder, overlap=False) as model:
+        found = model.generate("hello", max_new_tokens=40, ignore_eos=True).finish()
+        assert (found.ids, found.stats.overlapped, found.stats.ready) == (plain.ids, False, 0)
+        assert model.setting.estimate is None  # the plan says what overlapping costs
+    assert not opened(folder, drafter="ngram").setting.overlap
+    assert not opened(folder, mapping=Mapping(target="gpu", drafter="cpu")).setting.overlap
+
+
+def test_cores_of_each_model(null_bundle: MakeBundle) -> None:
+    both = Mapping(target="cpu", drafter="cpu")
+    with opened(null_bundle(), mapping=both, pin="drafter=0,target=1-2", overlap=True) as model:
+        assert set(model.devices) == {"cpu@0", "cpu@1-2"}
+        assert model.generate("hello", max_new_tokens=20, ignore_eos=True).finish().stats.overlapped
 
 
 @pytest.fixture

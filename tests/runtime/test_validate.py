@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -21,11 +21,11 @@ PROMPTS = (Prompt("ride", "abc"), Prompt("turn", "hello"))
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """A null device has nothing to warm up."""
-    for module in ("measure", "validate"):
+    for module in ("measure", "measure_contention", "validate"):
         monkeypatch.setattr(f"paceline.runtime.{module}.WARM_SECONDS", 0.001)
 
 
-def opened(unit: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
+def opened(unit: ProcessingUnit, *, cores: int | None = None, pin: Collection[int] = ()) -> NullDevice:
     return NullDevice(unit=unit, agreement=0.9, seconds=0.004 if unit.name == "cpu" else 0.008)
 
 
@@ -46,6 +46,17 @@ def test_constant_passes_are_predicted(null_bundle: Callable[..., Path]) -> None
     assert result.median_error < 0.25
     slow = {row.mapping.target: row.measured for row in result.rows if not row.draft_length}
     assert slow["gpu"] > 1.3 * slow["cpu"]
+
+
+def test_two_processors_are_run_both_ways(null_bundle: Callable[..., Path]) -> None:
+    pins = {"drafter": (0,), "target": (1,)}
+    result = found(null_bundle(), units=("cpu",), draft_lengths=(2,), pins=pins)
+    rows = {row.overlap: row for row in result.rows if row.mapping.drafter == "cpu@0"}
+    assert {row.mapping.target for row in rows.values()} == {"cpu@1"} and set(rows) == {False, True}
+    assert result.strange == 0
+    assert rows[True].tokens_per_round == rows[False].tokens_per_round
+    assert rows[True].verify >= rows[False].verify * 0.9  # never quicker beside a drafter, but for noise
+    assert any(row.mapping.target == "cpu@1" and not row.draft_length for row in result.rows)
 
 
 def test_units_that_are_not_there_are_said(null_bundle: Callable[..., Path]) -> None:
