@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import weakref
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ import numpy as np
 from iree.runtime import _binding
 from numpy.typing import NDArray
 
-from paceline.costmodel import cache_rows
+from paceline.costmodel import cache_bytes, cache_rows
 from paceline.errors import BundleError, DeviceLost, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel
 from paceline.runtime.program import Step, check_span
@@ -52,12 +53,13 @@ class IreeDevice:
         """Load ``model`` from ``folder``.
 
         Raises:
-            BundleError: IREE cannot read the program or its weights.
+            BundleError: IREE cannot read the program or its weights, or the caches are larger than this machine.
             DeviceUnavailable: the program has instructions that this machine's CPU does not have.
             DeviceLost: the device has no memory for it.
         """
         check_features(model.features.get(self.unit.name, ()), detect_cpu())
         path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
+        check_caches(cache_bytes(model.spec, bundle.context), str(path))
         try:
             return IreeProgram(self.hal, path, weights, bundle, model, device=self)
         except (OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
@@ -66,6 +68,18 @@ class IreeDevice:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             what = f"{path} with {weights.name} cannot be loaded on {self.description}"
             raise BundleError(f"{what}: {reason}; compile it again") from error
+
+
+def check_caches(size: int, program: str) -> None:
+    """Refuse, before it is tried, to take more memory than there is: systems that overcommit would grant it.
+
+    Raises:
+        BundleError: caches of ``size`` bytes are larger than this machine's memory.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else size
+    if size > memory:
+        found = f"its bundle.json asks for caches of {size / 1e9:.3g} GB, this machine has {memory / 1e9:.3g} GB"
+        raise BundleError(f"{program} cannot be loaded: {found}; compile it again with a smaller --context")
 
 
 def check_features(needed: Iterable[str], cpu: Cpu) -> None:
@@ -126,6 +140,7 @@ class IreeProgram:
         self, hal: Any, path: Path, weights: Path, bundle: Bundle, model: BundledModel, *, device: IreeDevice
     ) -> None:
         self._device, self._calling = device.description, device.calling
+        self._path = path
         self.widths, self.context, self.vocabulary = bundle.widths, bundle.context, model.spec.vocabulary
         self._hal, self._held, self._copies = hal, _Held(), 0
         # IREE's buffers must go before their device; the finalizer sees to it at interpreter exit as well.
@@ -179,10 +194,16 @@ class IreeProgram:
             if lost := device_fault(error, self._device):
                 raise lost from error
             raise
+        except ValueError as error:
+            reason = "; ".join(str(error).splitlines()[0].split("; ")[1:3]) or str(error)
+            raise BundleError(f"{self._path} does not fit its bundle.json: {reason}; compile it again") from error
 
     def _read(self, results: Any, index: int, shape: tuple[int, ...], dtype: np.dtype[Any], first: int) -> NDArray[Any]:
         """A copy of the rows from ``first`` on."""
-        buffer = results.get_as_object(index, rt.HalBufferView).get_buffer()
+        view = results.get_as_object(index, rt.HalBufferView)
+        if tuple(view.shape) != shape:
+            raise ValueError(f"result {index} has shape {tuple(view.shape)}, expected {shape}")
+        buffer = view.get_buffer()
         if not _mappable(buffer):
             buffer = self._stage(buffer)
         return np.array(buffer.map().asarray(shape, dtype)[first:])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from paceline.errors import BundleError, DeviceUnavailable
 from paceline.partition import read_bundle
@@ -119,3 +120,23 @@ def test_closing_twice(tiny_bundle: Path) -> None:
     loaded.close()
     with pytest.raises(KeyError):
         loaded.step(TEXT, 0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("context", 64, r"does not fit its bundle.json: keys shape dimension 2 mismatch; .*64"),
+        ("context", 2**60, "asks for caches of .* GB, this machine has"),
+        ("layers", 3, "does not fit its bundle.json: keys shape dimension 0 mismatch"),
+        ("layers", 2**60, "asks for caches of .* GB, this machine has"),
+        ("vocabulary", 321 + 2**20, r"result 1 has shape \(1, \d+\), expected \(1, 1048897\)"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_its_program(tiny_bundle: Path, field: str, value: int, said: str) -> None:
+    bundle = read_bundle(tiny_bundle)
+    spec = bundle.target.spec if field == "context" else replace(bundle.target.spec, **{field: value})
+    wrong = replace(bundle, models=(replace(bundle.target, spec=spec),))
+    if field == "context":
+        wrong = replace(wrong, context=value)
+    with pytest.raises(BundleError, match=said):
+        load_program(tiny_bundle, wrong, "target", open_device(bundle.soc.units[0])).step(TEXT[:1], 0, logits=True)
