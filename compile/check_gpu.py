@@ -11,7 +11,7 @@ from paceline.errors import CompileFailed
 from paceline.targets import ProcessingUnit
 from paceline.targets.limits import GpuNeeds, invocations, most, why_not_fit
 
-_SHOWN = 3  # misfits of one kind come by the layer
+_SHOWN = 3
 
 
 def needs_of(program: Path, reach: Mapping[str, Reach], unit: ProcessingUnit) -> dict[str, GpuNeeds]:
@@ -37,7 +37,8 @@ def check(needs: Mapping[str, GpuNeeds], unit: ProcessingUnit) -> GpuNeeds:
     if unit.limits is not None:
         misfits = [f"{name}: {reason}" for name, need in needs.items() for reason in why_not_fit(need, unit.limits)]
         if misfits:
-            raise _failed(f"{_list(misfits)}; {unit.name} is {unit.description}")
+            more = f"; and {len(misfits) - 1} more" if misfits[1:] else ""  # misfits of one kind come by the layer
+            raise _failed(f"{misfits[0]}{more}; {unit.name} is {unit.description}")
     return most(needs.values())
 
 
@@ -58,10 +59,5 @@ def _needs(shader: Shader, reach: Reach, unit: ProcessingUnit) -> GpuNeeds:
     )
 
 
-def _list(misfits: list[str]) -> str:
-    more = len(misfits) - _SHOWN
-    return "; ".join(misfits[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-
-
 def _failed(diagnostic: str) -> CompileFailed:
-    return CompileFailed(tool="paceline", diagnostic=diagnostic, command=())
+    return CompileFailed(tool="the check against the SoC's limits", diagnostic=diagnostic, command=())

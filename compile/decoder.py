@@ -20,6 +20,7 @@ from paceline.costmodel import ModelSpec, cache_rows
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "i8": torch.int8, "i32": torch.int32}
 _MASKED = -1e30  # finite: a row of infinities would make NaN
+MOST_WORKGROUPS = 65535  # in one direction, on most Vulkan drivers
 FEW = 8  # new rows up to which one select a row beats a gather, which is not vectorised
 _GELU = math.sqrt(2 / math.pi)
 
@@ -74,7 +75,10 @@ class Decoder(nn.Module):
             new_v.append(v)
         k_cache.index_copy_(2, placed.here, torch.stack(new_k))  # one write at the end: writes per layer do not compile
         v_cache.index_copy_(2, placed.here, torch.stack(new_v))
+        alone = len(x) == 1 and self.spec.vocabulary > MOST_WORKGROUPS
+        x = torch.cat([x, x]) if alone else x  # a lone row takes a workgroup a logit on Mali
         logits = self._linear("embedding" if self.spec.tied else "head", self._norm("norm", x))
+        logits = logits[:1] if alone else logits
         return _first_largest(logits, self.get_parameter("indices")), logits
 
     def _span(self, n: int, position: Tensor) -> Span:

@@ -131,7 +131,7 @@ class Work:
         entry = self.pipeline.program(job.capture, job.unit)
         if job.unit.kind == "cpu":
             return Program(entry)
-        return Program(entry, check(self.pipeline.needs(job.capture, job.unit, entry), job.unit))
+        return Program(entry, check(self.pipeline.needs(job.unit, entry), job.unit))
 
     def _weights(self, job: Job) -> Entry:
         folder, package, precision = job.model.folder, job.model.package, job.stored

@@ -107,13 +107,13 @@ class Pipeline:
                 self.cache.remake(name, _REACH, lambda output: _save(output, read_reach(folder, source)))
         return made
 
-    def needs(self, capture: Capture, unit: ProcessingUnit, program: Entry) -> dict[str, GpuNeeds]:
+    def needs(self, unit: ProcessingUnit, program: Entry) -> dict[str, GpuNeeds]:
         """What each shader of a GPU's ``program`` asks of its driver.
 
         Raises:
             CompileFailed: the compiler did not say it.
         """
-        emitted = _emitted(capture, unit)
+        emitted = program.path.stem
 
         def write(output: Path) -> None:
             reach = self.cache.folder / f"{emitted}.{_REACH}"

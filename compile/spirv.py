@@ -80,7 +80,7 @@ def _words(content: bytes) -> Sequence[int]:
     count = len(content) // 4
     if len(content) % 4 or count < _HEADER:
         raise BundleError(f"not SPIR-V: {len(content)} bytes are no header and whole words")
-    order = "<" if struct.unpack_from("<I", content)[0] == MAGIC else ">"
+    order = ">" if struct.unpack_from(">I", content)[0] == MAGIC else "<"
     words = struct.unpack(f"{order}{count}I", content)
     if words[0] != MAGIC:
         raise BundleError(f"not SPIR-V: it begins with {words[0]:#010x}, expected {MAGIC:#010x}")

@@ -10,7 +10,7 @@ from paceline import console
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
-    from paceline.targets import Figure, ProcessingUnit, Soc
+    from paceline.targets import Figure, GpuLimits, ProcessingUnit, Soc
 
 EPILOG = """\
 Examples:
@@ -66,6 +66,23 @@ def _show(soc: Soc) -> None:
         rows = [(key, _text(figure, symbol), figure.source) for key, figure, symbol in figures]
         console.print_table(f"{unit.name}: {unit.description}", ("figure", "value", "source"), rows)
         print(f"  compiled for {_target(unit)}\n")
+        if unit.limits is not None:
+            _show_limits(unit.name, unit.limits)
+
+
+def _show_limits(unit: str, limits: GpuLimits) -> None:
+    rows = [
+        (field.replace("_", " "), _plain(getattr(limits, field).value), getattr(limits, field).source)
+        for field in limits.__struct_fields__
+    ]
+    console.print_table(f"{unit}: limits of its driver", ("limit", "value", "source"), rows)
+
+
+def _plain(value: int | tuple[int | str, ...]) -> str:
+    if isinstance(value, int):
+        return str(value)
+    numbers = all(isinstance(part, int) for part in value)
+    return (" x " if len(value) == 3 and numbers else " to " if numbers else ", ").join(map(str, value))
 
 
 def _target(unit: ProcessingUnit) -> str:
