@@ -20,6 +20,7 @@ from paceline.errors import BundleError, PlanError, UsageError
 from paceline.files import FileEntry, describe_bytes, parse_json, read_bytes
 from paceline.partition.bundle import MANIFEST, Bundle, BundledModel, read_bundle
 from paceline.partition.plan import NGRAM, PLAN, Plan, read_plan
+from paceline.targets.places import unit_of
 
 DOCUMENTS = (PLAN, PROFILE, ACCEPTANCE)
 Places = Mapping[Role, frozenset[str]]
@@ -97,9 +98,9 @@ def planned_places(folder: Path, bundle: Bundle) -> Places:
 
 
 def _places_of(plan: Plan) -> Places:
-    target: Places = {"target": frozenset({plan.mapping.target})}
+    target: Places = {"target": frozenset({unit_of(plan.mapping.target)})}
     drafter = plan.mapping.drafter
-    return target if drafter in (None, NGRAM) else {**target, "drafter": frozenset({drafter})}
+    return target if drafter in (None, NGRAM) else {**target, "drafter": frozenset({unit_of(drafter)})}
 
 
 def _unit_places(bundle: Bundle, units: tuple[str, ...]) -> Places:

@@ -12,6 +12,7 @@ from paceline.errors import ProfileError
 from paceline.partition.bundle import Bundle, read_bundle
 from paceline.partition.times import RooflineTimes, model_of
 from paceline.targets import Dtype
+from paceline.targets.places import is_pinned
 
 
 def calibrate_bundles(folders: Sequence[Path]) -> Calibration:
@@ -61,7 +62,8 @@ def _joined(profiles: Iterable[Profile]) -> Machine:
 def samples_of(bundle: Bundle, profile: Profile) -> list[Sample]:
     """The passes of one bundle's profile."""
     times, samples = RooflineTimes(bundle), list[Sample]()
-    for entry in profile.measurements:
+    # Sets of cores are left out: they may be other cores than those that the unit's figures are of.
+    for entry in (entry for entry in profile.measurements if not is_pinned(entry.unit)):
         model, unit = model_of(bundle, entry.role), bundle.soc.unit(entry.unit)
         if model is None or unit is None:
             raise ProfileError(f"the profile of {bundle.name} has a {entry.role} on {entry.unit}, the bundle has not")
