@@ -5,8 +5,8 @@ board with a large model that can take seconds. So a command that runs passes is
 a while after the signal, the process ends as it stands. What was streamed was written then, and files that it writes
 are either whole or absent.
 
-What is left: loading a program for the GPU, where IREE keeps Python's lock while the driver compiles. A signal then waits
-for that.
+What is left: loading a program for the GPU, where IREE keeps Python's lock while the driver compiles. A signal then
+waits for that.
 """
 
 from __future__ import annotations

@@ -65,3 +65,24 @@ def test_random_bytes_after_the_magic(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(b"GGUF\x03\0\0\0" + data)
     with pytest.raises(PacelineError):
         open_gguf_checkpoint(path)
+
+
+@pytest.mark.parametrize("depth", [3, 100_000])
+def test_arrays_within_arrays(tmp_path: Path, depth: int) -> None:
+    """A value of type array of arrays of arrays ..., each of one element."""
+    path = tmp_path / "x.gguf"
+    key = (1).to_bytes(8, "little") + b"a" + (9).to_bytes(4, "little")
+    header = b"GGUF" + (3).to_bytes(4, "little") + (0).to_bytes(8, "little") + (1).to_bytes(8, "little")
+    path.write_bytes(header + key + ((9).to_bytes(4, "little") + (1).to_bytes(8, "little")) * depth)
+    with pytest.raises(PacelineError, match=r"x\.gguf"):
+        open_gguf_checkpoint(path)
+
+
+@pytest.mark.parametrize("at", [8, 16])
+@pytest.mark.parametrize("count", [2**31, 2**60, 2**64 - 1])
+def test_declared_counts_that_no_file_holds(whole: bytes, tmp_path: Path, at: int, count: int) -> None:
+    """Counts of tensors (at 8) and of metadata (at 16): refused for what the file holds, not tried."""
+    path = tmp_path / "x.gguf"
+    path.write_bytes(whole[:at] + count.to_bytes(8, "little") + whole[at + 8 :])
+    with pytest.raises(PacelineError, match=r"x\.gguf"):
+        open_gguf_checkpoint(path)
