@@ -141,6 +141,12 @@ def test_a_sweep_by_a_calibration(run: Run, calibration: Path) -> None:
     assert seconds == sorted(seconds, reverse=True) and seconds[0] > 1.8 * seconds[1]
 
 
+def test_a_chart_of_a_sweep_names_the_calibration(run: Run, calibration: Path, tmp_path: Path) -> None:
+    words = ("whatif", "--soc", "rpi5", "--target", "qwen2.5-3b", "--precision", "int8", "--calibration", calibration)
+    assert run(*words, "--sweep", "launch=1e-6,2e-6", "--plot", tmp_path / "sweep.svg").exit_code == 0
+    assert "times: calibration" in (tmp_path / "sweep.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

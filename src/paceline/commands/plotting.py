@@ -168,6 +168,7 @@ def plot_sweep(path: Path, question: Question, found: Sweep) -> None:
     from paceline.plots.save import save_plot
     from paceline.plots.sweep import Outcome, sweep_chart
 
+    times = "calibration" if question.calibration else "roofline"
     places = np.ix_(*(np.unique(axis.values, return_index=True)[1] for axis in found.axes))
     lengths = np.array([choice.draft_length for choice in found.choices] + [np.nan])[found.which]
     best = Outcome(
@@ -184,7 +185,7 @@ def plot_sweep(path: Path, question: Question, found: Sweep) -> None:
         [_drawn(axis) for axis in found.axes],
         [best, drafted] if question.drafter else [best],
         title=f"Sweep: {_models(question)} on {question.soc.name}",
-        subtitle="the best configuration at each point; times: roofline",
+        subtitle=f"the best configuration at each point; times: {times}",
         baseline="best plain decoding of the same target and precision",
     )
     save_plot(figure, path)
