@@ -52,21 +52,40 @@ def note(text: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; cells are plain text, wrapped at the terminal's width and, if they fit, between words."""
+    """Print a table on stdout; cells are plain text, wrapped at the terminal's width, if it fits between words."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    longest = [_longest_word(texts) for texts in zip(columns, *rows, strict=True)]
-    whole = [padding for padding in (1, 0) if sum(longest) + (2 * padding + 1) * len(columns) + 1 <= console.width]
-    table = Table(header_style="bold", padding=(0, whole[0] if whole else 1))
-    for column, width in zip(columns, longest, strict=True):
-        table.add_column(column, overflow="fold", min_width=width if whole else None)
+    padding, widths = _widths(list(zip(columns, *rows, strict=True)), console.width)
+    table = Table(header_style="bold", padding=(0, padding))
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(Text(title, style="italic"))
     console.print(table)
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> tuple[int, Sequence[int | None]]:
+    """Padding, and the width of each column in which no word is broken; none is given where that does not fit."""
+    least, whole = [_longest_word(texts) for texts in columns], [_longest_line(texts) for texts in columns]
+    for padding in (1, 0):
+        spare = room - sum(least) - (2 * padding + 1) * len(columns) - 1
+        if spare >= 0:
+            # columns that need little to stay on one line come first
+            for column in sorted(range(len(columns)), key=lambda column: whole[column] - least[column]):
+                more = max(0, min(spare, whole[column] - least[column]))
+                least[column], spare = least[column] + more, spare - more
+            return padding, least
+    return 1, [None] * len(columns)
+
+
+def _longest_line(texts: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(line) for text in texts for line in text.split("\n"))
 
 
 def _longest_word(texts: Sequence[str]) -> int:

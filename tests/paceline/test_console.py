@@ -35,3 +35,15 @@ def test_where_they_do_not_fit_nothing_is_lost(
     assert sorted(c for c in "".join((*COLUMNS, *ROWS[0], *ROWS[1])) if c.isalnum()) == sorted(
         letters.removeprefix("Whatwasmeasuredonthismachine")
     )
+
+
+def test_a_table_that_just_fits_keeps_its_right_edge(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    columns = ("drafter", "task", "ahead", "alpha", "kept", "tokens a round", "Omega", "i.i.d.")
+    row = ("ngram", "summarization", "8", "no draft", "118 of 120", "3.50 +- 1.23", "6.00", "4.84 (-19.4%)")
+    print_table("Drafts", columns, [row])
+    printed = capsys.readouterr().out
+    assert all(word in printed for text in (*columns, *row) for word in text.split())
+    assert len({len(line) for line in printed.splitlines()[1:]}) == 1
