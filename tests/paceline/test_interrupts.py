@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -47,7 +48,7 @@ cli.main()
 def command(*arguments: object, program: str = PROGRAM, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command with pipes on its three streams; killed at the end if it is still there."""
     parts = [sys.executable, "-c", program, *map(str, arguments)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(parts, env={**os.environ, **variables}, bufsize=0, **pipes) as process:
         try:
             yield process

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,11 +55,13 @@ print(len(texts), sorted(lengths))
 def test_one_plans_while_others_run(null_bundle: Callable[..., Path]) -> None:
     folder = null_bundle(tokens=TokenIds(bos=0))
     python = [sys.executable, "-c"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*python, WRITER, folder], **pipes) as writer:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*python, WRITER, str(folder)], **pipes) as writer:
         while not (folder / "profile.json").exists():
             assert writer.poll() is None
-        readers = [subprocess.Popen([*python, READER, folder], **pipes, stderr=subprocess.STDOUT) for _ in range(2)]
+        readers = [
+            subprocess.Popen([*python, READER, str(folder)], **pipes, stderr=subprocess.STDOUT) for _ in range(2)
+        ]
         said = [reader.communicate()[0] for reader in readers]
         written = int(writer.communicate("end")[0])
     assert said == ["1 [0, 3]\n"] * 2
@@ -71,7 +74,7 @@ def test_one_profiles_while_another_runs(tiny_bundle: Path, tmp_path: Path) -> N
     folder = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, folder)
     paceline = [sys.executable, "-m", "paceline"]
-    run = [*paceline, "run", folder, "hello", "--map", "target=cpu,drafter=cpu", "--max-tokens", "60", "--json"]
+    run = [*paceline, "run", str(folder), "hello", "--map", "target=cpu,drafter=cpu", "--max-tokens", "60", "--json"]
 
     def ids() -> list[int]:
         done = subprocess.run(run, capture_output=True, text=True, check=True)
@@ -79,12 +82,12 @@ def test_one_profiles_while_another_runs(tiny_bundle: Path, tmp_path: Path) -> N
         return found
 
     alone = ids()
-    profile = [*paceline, "profile", folder, "--unit", "cpu", "--budget", "5", "--tokens", "16"]
+    profile = [*paceline, "profile", str(folder), "--unit", "cpu", "--budget", "5", "--tokens", "16"]
     with subprocess.Popen(profile, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as profiling:
         beside = [ids() for _ in range(3)]
         _, said = profiling.communicate()
     assert profiling.returncode == 0, said
     assert beside == [alone] * 3
     # what the other wrote meanwhile is whole and of use
-    subprocess.run([*paceline, "plan", folder], capture_output=True, check=True)
+    subprocess.run([*paceline, "plan", str(folder)], capture_output=True, check=True)
     assert ids() == alone
