@@ -179,4 +179,4 @@ def _why_slower(loser: Candidate, chosen: Candidate, plain: Candidate, margin: f
         return f"{gain:.3f}x plain decoding is within the margin of {1 + margin:.2f}x"
     if loser.seconds == chosen.seconds:
         return "as fast as the choice, which drafts less or comes first"
-    return f"{loser.seconds / chosen.seconds:.3g} times the choice's seconds a token"
+    return f"{loser.seconds / chosen.seconds - 1:.2%} slower a token than the choice"
