@@ -90,7 +90,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``bundle`` is the digest that the plan was made for; ``alpha`` the acceptance it assumed and ``alpha_source``
     whether that was measured here or taken as a default. ``precision`` is by role, ``cores`` by unit. Where nothing
-    drafts there is no ``pacing``. With ``overlap`` the drafter goes on while the target verifies; the length then stays.
+    drafts there is no ``pacing``. With ``overlap`` the drafter goes on while the target verifies, at one length.
     """
 
     schema: int = SCHEMA
