@@ -7,6 +7,7 @@ import importlib.util
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -29,6 +30,10 @@ from paceline.targets import Figure, Soc
 # Examples are small, machines may be busy: time says nothing about whether a property holds.
 settings.register_profile("paceline", deadline=None)
 settings.load_profile("paceline")
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be every command that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 VOCABULARY = 320
 NULL_VOCABULARY = 64
