@@ -176,7 +176,9 @@ def test_pages_that_measure(tiny_bundle: Path, tmp_path: Path, page: str, number
     shutil.copytree(tiny_bundle, folder)
     without_gpu(folder)
     before = sorted(file.name for file in folder.iterdir())
-    options = ["--budget", 100] if page == "profile" else []
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("".join(f"hello {number}\n" for number in range(5000)))  # more than any machine reads in seconds
+    options = ["--budget", 100] if page == "profile" else ["--prompts", prompts]
     with command(page, folder, "--tokens", 60, *options, program="from paceline import cli; cli.main()") as process:
         time.sleep(3.0)
         seconds, out, said = end(process, number)
