@@ -144,6 +144,8 @@ class _Source:
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path, self._file = path, file
         self._start = self._some(len(_MAGIC))
+        while 0 < len(self._start) < len(_MAGIC) and (more := self._some(len(_MAGIC) - len(self._start))):
+            self._start += more
         if self._start != _MAGIC:
             raise BundleError(f"{path} is no pack: it does not begin as zstd does; make one with 'paceline pack'")
 
@@ -170,7 +172,8 @@ def open_pack(path: Path) -> Iterator[PackReader]:
     if path.is_dir():
         raise BundleError(f"{path} is a folder, no pack; if it is a bundle, there is nothing to unpack")
     try:
-        file = path.open("rb")
+        # A buffered file waits for all that was asked for without looking for signals in between.
+        file = path.open("rb", buffering=0)
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror}") from error
     with file:

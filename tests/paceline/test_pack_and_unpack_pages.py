@@ -162,6 +162,7 @@ def test_an_interrupt_leaves_nothing(null_bundle: MakeBundle, tmp_path: Path, nu
         while not list(place.glob("new/.out-*/target.f32.irpa")):
             assert unpacking.poll() is None
             time.sleep(0.02)
+        time.sleep(0.2)  # until it waits for more
         unpacking.send_signal(number)
         said = unpacking.communicate(timeout=20)
     assert (unpacking.returncode, said) == (128 + number, ("", "interrupted\n"))
