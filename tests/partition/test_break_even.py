@@ -116,7 +116,7 @@ def test_a_slow_target_flatters_the_same_variant_only() -> None:
 
 
 def test_without_a_drafter_there_is_nothing_to_ask() -> None:
-    question = replace(QUESTION, drafter=None)
+    question = replace(QUESTION, drafter=None, alpha=None)
     assert break_even(question, what_if(question).rows) is None
     question = replace(QUESTION, max_draft_length=0)
     assert break_even(question, what_if(question).rows) is None
