@@ -68,22 +68,16 @@ class _Pass:
         return too_few or sum(self.spent) < share
 
     def take_turn(self, clock: Clock, share: float) -> None:
-        warm = list(self._calls(clock, least=1, seconds=min(WARM_SECONDS, share / 2)))
-        burst = list(self._calls(clock, least=BURST_CALLS, seconds=BURST_SECONDS)) if warm[0] <= share else warm
+        warm = list(self._burst(clock, least=1, seconds=min(WARM_SECONDS, share / 2)))
+        burst = list(self._burst(clock, least=BURST_CALLS, seconds=BURST_SECONDS)) if warm[0] <= share else warm
         self.seconds.append(sum(burst) / len(burst))
         self.spent.append(sum(warm) + (sum(burst) if burst is not warm else 0.0))
 
-    def _calls(self, clock: Clock, *, least: int, seconds: float) -> Iterator[float]:
-        spent, calls = 0.0, 0
-        while calls < least or spent < seconds:
-            yield (one := self._call(clock))
-            spent, calls = spent + one, calls + 1
+    def _burst(self, clock: Clock, *, least: int, seconds: float) -> Iterator[float]:
+        return calls(self.loaded, self.width, self.position, clock, least=least, seconds=seconds)
 
     def _call(self, clock: Clock) -> float:
-        tokens = np.zeros(self.width, np.int32)
-        start = clock()
-        self.loaded.program.step(tokens, self.position)
-        return clock() - start
+        return call(self.loaded, self.width, self.position, clock)
 
     def measurement(self) -> Measurement:
         low, high = np.percentile(self.seconds, (25, 75))
@@ -98,6 +92,21 @@ class _Pass:
             spread=float(high - low),
             repeats=len(self.seconds),
         )
+
+
+def call(loaded: Loaded, width: int, position: int, clock: Clock) -> float:
+    """Seconds of one pass."""
+    tokens, start = np.zeros(width, np.int32), clock()
+    loaded.program.step(tokens, position)
+    return clock() - start
+
+
+def calls(loaded: Loaded, width: int, position: int, clock: Clock, *, least: int, seconds: float) -> Iterator[float]:
+    """Seconds of passes one after another: at least so many, for at least so long."""
+    spent, done = 0.0, 0
+    while done < least or spent < seconds:
+        yield (one := call(loaded, width, position, clock))
+        spent, done = spent + one, done + 1
 
 
 def interquartile_mean(values: Sequence[float]) -> float:

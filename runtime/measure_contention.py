@@ -14,13 +14,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from paceline.costmodel import Contention, Role
-from paceline.runtime.measure import WARM_SECONDS, Loaded
+from paceline.runtime.measure import BURST_CALLS, WARM_SECONDS, Loaded, call, calls
 from paceline.targets.places import are_apart, is_pinned
 
-BURST_CALLS, BURST_SECONDS = 4, 0.1
+BURST_SECONDS = 0.1
 WIDEST = 16  # of the passes that verify
 Clock = Callable[[], float]
 
@@ -76,17 +74,15 @@ class _Pair:
 
 
 def _burst(loaded: Loaded, width: int, clock: Clock, least: float = BURST_SECONDS) -> Iterator[float]:
-    spent, calls = 0.0, 0
-    while calls < BURST_CALLS or spent < least:
-        yield (seconds := _call(loaded, width, clock))
-        spent, calls = spent + seconds, calls + 1
+    return calls(loaded, width, _half_full(loaded, width), clock, least=BURST_CALLS, seconds=least)
 
 
 def _call(loaded: Loaded, width: int, clock: Clock) -> float:
-    """A pass with caches half full."""
-    tokens, start = np.zeros(width, np.int32), clock()
-    loaded.program.step(tokens, (loaded.program.context - width) // 2)
-    return clock() - start
+    return call(loaded, width, _half_full(loaded, width), clock)
+
+
+def _half_full(loaded: Loaded, width: int) -> int:
+    return (loaded.program.context - width) // 2
 
 
 def pinned_places(programs: Sequence[Loaded]) -> dict[Role, list[str]]:
