@@ -105,9 +105,10 @@ def feed(
     Raises:
         BoardError: the board cannot be reached, or was lost meanwhile.
     """
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     # a session of its own: Ctrl-C is for this process, which then ends it
-    with _ended(board.command(script, *arguments), start_new_session=True, **pipes) as process:
+    with _ended(
+        board.command(script, *arguments), stdin=subprocess.PIPE, output=subprocess.PIPE, start_new_session=True
+    ) as process:
         assert process.stdin
         done = 0
         try:
@@ -140,10 +141,14 @@ def execute(board: Board, script: str, *arguments: str, stdin: int | None, termi
 
 
 @contextmanager
-def _ended(words: list[str], **options: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does not outlive the body."""
+def _ended(
+    words: list[str], *, stdin: int | None, output: int | None = None, start_new_session: bool
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not outlive the body; ``output`` is where stdout and stderr go."""
     try:
-        process = subprocess.Popen(words, **options)  # type: ignore[call-overload]
+        process = subprocess.Popen(
+            words, stdin=stdin, stdout=output, stderr=output, start_new_session=start_new_session
+        )
     except FileNotFoundError:
         raise BoardError("there is no ssh here, which boards are reached with; install OpenSSH's client") from None
     try:
