@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -200,7 +201,7 @@ class NgramDrafter:
         self, sequence: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator
     ) -> Proposal:
         """Copy up to ``length`` tokens; drawn from a point mass, as far as sampling is concerned."""
-        tokens = _continuation(np.asarray(sequence, np.int32), length, self._longest, self._shortest)
+        tokens = _continuation(array("i", sequence), length, self._longest, self._shortest)
         if sampling.greedy or not tokens:
             return Proposal(tokens)
         certain = np.zeros((len(tokens), self._vocabulary))
@@ -208,18 +209,28 @@ class NgramDrafter:
         return Proposal(tokens, certain)
 
 
-def _continuation(text: NDArray[np.int32], length: int, longest: int, shortest: int) -> tuple[int, ...]:
+def _continuation(text: array[int], length: int, longest: int, shortest: int) -> tuple[int, ...]:
     for size in range(min(longest, len(text) - 1), shortest - 1, -1):
-        windows = np.lib.stride_tricks.sliding_window_view(text[:-1], size)
-        found = np.flatnonzero((windows == text[-size:]).all(axis=1))
-        if len(found):
-            start = int(found[-1]) + size
-            return tuple(int(token) for token in _copied(text, start, length))
+        if (start := _last_before_the_end(text, size)) is not None:
+            return _copied(text, start + size, length)
     return ()
 
 
-def _copied(text: NDArray[np.int32], start: int, length: int) -> NDArray[np.int32]:
+def _last_before_the_end(text: array[int], size: int) -> int | None:
+    """Where the last ``size`` tokens of ``text`` stood the time before.
+
+    Bytes are searched, because the target waits: nothing else is as quick in Python. A hit between two tokens is none.
+    """
+    raw, width = text.tobytes(), text.itemsize
+    wanted = raw[-size * width :]
+    end = len(raw) - width
+    while (at := raw.rfind(wanted, 0, end)) % width and at >= 0:
+        end = at + len(wanted) - 1
+    return at // width if at >= 0 else None
+
+
+def _copied(text: array[int], start: int, length: int) -> tuple[int, ...]:
     """Up to ``length`` tokens from ``start`` on, beyond the end where what stands there repeats what is before it."""
-    rest = text[start:]
-    goes_round = len(rest) <= start and np.array_equal(text[start - len(rest) : start], rest)
-    return np.resize(rest, length) if goes_round else rest[:length]
+    rest = tuple(text[start:])
+    goes_round = len(rest) <= start and tuple(text[start - len(rest) : start]) == rest
+    return (rest * (-(-length // len(rest))))[:length] if goes_round else rest[:length]

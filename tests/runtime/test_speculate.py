@@ -274,6 +274,15 @@ def test_ngram_goes_round_with_a_text_that_does(before: list[int], pattern: list
     assert propose([*before, *endless[:standing]], length).tokens == tuple(endless[standing : standing + length])
 
 
+# ids whose bytes also stand between two tokens: 0x01010101 next to itself, 0 next to 256
+@given(text=st.lists(st.sampled_from([0, 1, 256, 65536, 16843009, 16843008]), min_size=2, max_size=24))
+def test_ngram_matches_whole_tokens(text: list[int]) -> None:
+    ends = [(size, at) for size in (3, 2, 1) for at in range(len(text) - 1, size - 1, -1)]
+    found = [at for size, at in ends if size < len(text) and text[at - size : at] == text[-size:]]
+    tokens = propose(text, 1).tokens
+    assert tokens == ((text[found[0]],) if found else ())
+
+
 @given(text=st.lists(st.integers(0, 3), min_size=1, max_size=20), length=st.integers(1, 12))
 def test_ngram_only_ever_repeats(text: list[int], length: int) -> None:
     tokens, end = propose(text, length).tokens, len(text)
