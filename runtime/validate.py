@@ -239,8 +239,7 @@ def _take_turns(
             for case in cases:
                 case.run(number)
                 passes.some(share)
-            if repeat == 0:
-                hosts.measure(prompt.ids, tokens=tokens)
+            hosts.measure(prompt.ids, tokens=tokens)
             report("validation", repeat * len(encoded) + number + 1, repeats * len(encoded))
 
 
