@@ -20,7 +20,7 @@ from paceline.costmodel import (
 )
 from paceline.partition.bundle import Bundle
 from paceline.partition.feasible import placements, why_not_length, why_not_mapping
-from paceline.partition.plan import NGRAM, Mapping, Pacing
+from paceline.partition.plan import NGRAM, Beside, Mapping, Pacing
 from paceline.partition.times import Times
 from paceline.targets.places import are_apart
 
@@ -58,6 +58,10 @@ class Belief:
         """
         longer = self.probabilities(draft_length + 1)
         return self.probabilities(draft_length)[-1] * (longer[-1] / longer[-2] if longer[-2] else 0.0)
+
+
+# Of drafts that all fall, and that all stay: the two ends between which a round costs what is kept.
+NEVER, SURE = Belief(alpha=0.0, source="none is kept"), Belief(alpha=1.0, source="all are kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,16 +211,35 @@ def pacing_of(times: Times, widths: Sequence[int], choice: Candidate, belief: Be
 
     Each round drafts as much as it is asked for, whoever drafts: what a drafter finds is known once it has looked.
     """
-    always, rounds = replace(belief, proposes_always=True), list[Round]()
-    for length in range(longest + 1):
-        try:
-            rounds.append(mapping_round(times, choice.mapping, length, choice.cores, always))
-        except LookupError:
-            break
+    always = replace(belief, proposes_always=True)
+    rounds = _rounds(times, choice, longest, NEVER if choice.overlap else always)
+    chain = _chain(always, choice.draft_length, len(rounds) - 1)
     return Pacing(
         round_seconds=tuple(costs.seconds for costs in rounds),
-        chain=_chain(always, choice.draft_length, len(rounds) - 1),
+        chain=chain,
         read_seconds=_read_seconds(times, widths, choice),
+        beside=_beside(times, choice, always, len(chain)) if choice.overlap else None,
+    )
+
+
+def _rounds(times: Times, choice: Candidate, longest: int, belief: Belief) -> list[Round]:
+    """Of 0 to ``longest`` drafts, as far as all passes are known."""
+    rounds = list[Round]()
+    for length in range(longest + 1):
+        try:
+            rounds.append(mapping_round(times, choice.mapping, length, choice.cores, belief, overlap=choice.overlap))
+        except LookupError:
+            break
+    return rounds
+
+
+def _beside(times: Times, choice: Candidate, belief: Belief, longest: int) -> Beside:
+    in_turns = _rounds(times, replace(choice, overlap=False), longest, NEVER)
+    kept = belief.probabilities(choice.draft_length)[-1]
+    return Beside(
+        hit_seconds=tuple(costs.seconds for costs in _rounds(times, choice, longest, SURE)),
+        wait_seconds=tuple(costs.draft + max(0.0, costs.host - in_turns[0].host) for costs in in_turns),
+        guess=belief.hit(choice.draft_length) / kept if kept else 0.0,
     )
 
 

@@ -14,6 +14,7 @@ from paceline.targets.places import are_apart
 SCHEMA = 1
 PLAN = "plan.json"
 NGRAM = "ngram"
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,22 +68,42 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     estimate: Estimate | None = None
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What rounds of 0, 1, ... n drafts cost where the drafter goes on while the target verifies.
+
+    Attributes:
+        hit_seconds: of a round whose drafts were ready and whose guess comes true.
+        wait_seconds: of the target for drafts that are not ready.
+        guess: P(the guess comes true, given that all drafts were kept) that was assumed.
+    """
+
+    hit_seconds: tuple[float, ...]
+    wait_seconds: tuple[Annotated[float, msgspec.Meta(ge=0)], ...]
+    guess: Probability
+
+
 class Pacing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What other draft lengths would cost on the chosen mapping and cores: for a draft length that adapts.
 
     Attributes:
-        round_seconds: of a round that drafts exactly 0, 1, ... n tokens, 0 being plain decoding.
+        round_seconds: of a round that drafts exactly 0, 1, ... n tokens, 0 being plain decoding; where the drafter
+            works ``beside`` the target, of one whose drafts were not ready and whose guess fails.
         chain: P(first k drafts accepted) that was assumed, k = 1..n, of a drafter that always proposes.
         read_seconds: of the drafter for a token of a text that it has not read yet, in its widest passes.
+        beside: None where the two take turns.
     """
 
     round_seconds: tuple[float, ...]
-    chain: tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...]
+    chain: tuple[Probability, ...]
     read_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    beside: Beside | None = None
 
     def __post_init__(self) -> None:
-        if not self.chain or len(self.round_seconds) != len(self.chain) + 1 or min(self.round_seconds) <= 0:
-            raise ValueError(f"rounds of 0 to {len(self.chain)} drafts take time each, found {self.round_seconds}")
+        for seconds in (self.round_seconds, *((self.beside.hit_seconds,) if self.beside else ())):
+            if not self.chain or len(seconds) != len(self.chain) + 1 or min(seconds) <= 0:
+                raise ValueError(f"rounds of 0 to {len(self.chain)} drafts take time each, found {seconds}")
+        if self.beside and len(self.beside.wait_seconds) != len(self.round_seconds):
+            raise ValueError(f"there are waits for 0 to {len(self.chain)} drafts, found {self.beside.wait_seconds}")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,7 +111,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``bundle`` is the digest that the plan was made for; ``alpha`` the acceptance it assumed and ``alpha_source``
     whether that was measured here or taken as a default. ``precision`` is by role, ``cores`` by unit. Where nothing
-    drafts there is no ``pacing``. With ``overlap`` the drafter goes on while the target verifies, at one length.
+    drafts there is no ``pacing``. With ``overlap`` the drafter goes on while the target verifies.
     """
 
     schema: int = SCHEMA

@@ -130,7 +130,7 @@ def _belief_of(search: Search, chosen: Candidate) -> Belief:
 
 def _pacing(search: Search, chosen: Candidate) -> Pacing | None:
     belief = search.belief(chosen.mapping)
-    if belief is None or chosen.overlap:
+    if belief is None:
         return None
     return pacing_of(search.times, search.bundle.widths, chosen, belief, search.max_draft_length)
 

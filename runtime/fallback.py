@@ -81,7 +81,7 @@ class PlannedPace:
         """See ``Pace.next``."""
         return self._pace.next(unread=unread, room=room) if self._holds() else 0
 
-    def observe(self, drafted: int, accepted: int) -> None:
+    def observe(self, drafted: int, accepted: int, *, hit: bool | None = None) -> None:
         """See ``Pace.observe``."""
         if self._holds():
-            self._pace.observe(drafted, accepted)
+            self._pace.observe(drafted, accepted, hit=hit)

@@ -107,7 +107,7 @@ class Model:
             max_tokens=self.context if max_new_tokens is None else max_new_tokens,
             draft_length=self._draft_length(None if draft_length == "adaptive" else draft_length),
             pace=self._adaptive_pace(sampling) if adaptive else None,
-            overlap=self.setting.overlap and not adaptive,
+            overlap=self.setting.overlap,
             ends=frozenset() if ignore_eos else frozenset(self.bundle.tokens.eos),
             sampling=sampling,
             seed=seed,

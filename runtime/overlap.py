@@ -8,8 +8,9 @@ likeliest as its *guess*, and drafts the next round's e_1 ... e_g after it.
     miss   anything else: the drafter ends the pass that it is in, what it made is dropped, and the next round's drafts
            are made while the target waits, as without overlap
 
-Either way a round verifies g drafts and brings the same tokens as one of the serial loop; only who waits for whom is
-another (``costmodel/overlap.py``).
+Either way a round of g drafts brings the same tokens as one of the serial loop; only who waits for whom is another
+(``costmodel/overlap.py``). Where the length adapts, a round that finds its drafts made takes no more of them than it
+wants and waits for no others.
 
 **Greedy texts** are the target's whatever is proposed. The e are even those that the serial loop would draft: the
 drafter's likeliest tokens after the same text.
@@ -21,7 +22,8 @@ The guess is a function of the text and of d_1 ... d_g, so F decides x and also 
 from q(. | d_1 ... d_g, guess) with random numbers of their own, independent of F. Given F and a hit, the guess is the
 last token of x, so the e have the law of a fresh draw from q(. | x); given F and a miss, they are not used. So the next
 round's drafts always have the law that they are judged by. What is kept never depends on the e themselves, nor on how
-far the drafter had come: a hit waits for all of them.
+far the drafter had come: a hit waits for all of them. How many there are was settled before F, and how many of them the
+next round takes is decided by F.
 
 No pass runs while the caller of the loop has the word, so a text can be dropped, and a model closed, at any token.
 """
@@ -53,7 +55,7 @@ class Ahead:
     def take(self, sequence: Sequence[int], length: int) -> Proposal | None:
         """The drafts after ``sequence``, at most ``length``, if they are ready."""
         ready, self._ready = self._ready, None
-        return ready[1].first(length) if ready and ready[0] == sequence else None
+        return ready[1].first(length) if length and ready and ready[0] == sequence else None
 
     def start(self, text: Sequence[int], length: int, *, sampling: Sampling, random: np.random.Generator) -> None:
         """Begin to draft ``length`` tokens after ``text`` and a guess; needs len(text) + 1 + length <= context."""
@@ -63,12 +65,17 @@ class Ahead:
             self._work = _Work(self._drafter, text, length, sampling, own)
             self._work.begin(self._thread)
 
-    def settle(self, follower: int | None) -> None:
-        """Tell which token follows the text, None where not all of it stays; waits for the drafts, or for the pass."""
+    def settle(self, follower: int | None) -> bool | None:
+        """Tell which token follows the text, None where not all of it stays; waits for the drafts, or for the pass.
+
+        Returns whether there was a hit; None where nothing was begun.
+        """
         work, self._work = self._work, None
-        if work is not None:
-            proposal = work.settle(follower)
-            self._ready = None if proposal is None else ([*work.text, *work.guess], proposal)
+        if work is None:
+            return None
+        proposal = work.settle(follower)
+        self._ready = None if proposal is None else ([*work.text, *work.guess], proposal)
+        return proposal is not None
 
     def __enter__(self) -> Ahead:
         return self

@@ -4,9 +4,12 @@
     Omega  = 1 + p_1 + p_1 p_2 + ... + p_1 ... p_gamma
     gamma  = argmin of round(gamma) / Omega(gamma), gamma = 0..n             round(gamma): seconds, from the plan
 
-An ``AdaptivePace`` begins with the plan's p_k, evened out a little. Each drafted round is evidence, and evidence fades:
-what a text has shown weighs most, and a new text begins with what all texts have shown. A bad drafter is found out
-once.
+Where the drafter works beside the target (``costmodel/overlap.py``), the plan says what a round takes where the guess
+came true and where it did not, and what is kept says how often it does:
+
+    round(gamma) = h * hit(gamma) + (1 - h) * miss(gamma),  h = p_1 ... p_gamma * P(guess is right, given that)
+
+An ``AdaptivePace`` begins with the plan's chances, evened out a little, and learns (``runtime/evidence.py``).
 
 At gamma = 0 nothing would ever be learnt, so now and then a round is a probe. What may be spent on probes is counted
 in seconds of the cost model, the drafter's reading of what it has missed included:
@@ -23,22 +26,14 @@ that the same texts meet the same lengths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from paceline.partition.plan import Pacing
+from paceline.partition.plan import Beside, Pacing
+from paceline.runtime.evidence import MEMORY, Learnt, conditional
 
 DraftLength = int | Literal["adaptive"]
 
-# Rounds that a text remembers. A share counted over 16 has a standard error near 0.1, and lengths chosen from shares
-# that are 0.1 apart cost about the same; a text of 64 tokens has about so many, a longer one may change its kind.
-MEMORY = 16
-# Rounds that the plan's word is worth: enough that a good drafter outlasts an unlucky start, few enough that a bad one
-# costs no more than about 8 passes of the target, once.
-TRUST = 8
-# Rounds that all texts together remember: tens of texts, so that one of another kind does not decide for the next.
-LONG_MEMORY = 256
 # Share of plain decoding that probes may cost: half of the 3 % that adaptation is allowed in all, the other half being
 # for finding out that the plan is wrong.
 BUDGET = 0.015
@@ -55,14 +50,17 @@ class Pace(Protocol):
         ...
 
     def next(self, *, unread: int, room: int) -> int:
-        """Draft length of the coming round.
+        """Draft length of the coming round, and of what is drafted beside it.
 
         ``unread`` tokens the drafter would have to read first; at most ``room`` tokens may still come.
         """
         ...
 
-    def observe(self, drafted: int, accepted: int) -> None:
-        """The round drafted so many tokens, of which so many were kept."""
+    def observe(self, drafted: int, accepted: int, *, hit: bool | None = None) -> None:
+        """The round drafted so many tokens, of which so many were kept.
+
+        ``hit``: what was drafted beside it is of use, so that the next drafts are ready; None where nothing was.
+        """
         ...
 
 
@@ -79,43 +77,8 @@ class FixedPace:
         """The length."""
         return self.draft_length
 
-    def observe(self, drafted: int, accepted: int) -> None:
+    def observe(self, drafted: int, accepted: int, *, hit: bool | None = None) -> None:
         """Nothing to learn."""
-
-
-@dataclass(slots=True)
-class Evidence:
-    """Fading counts of rounds: ``judged[k]`` that came to draft k + 1, ``kept[k]`` that kept it.
-
-    A round weighs 1 - 1/``memory`` times as much with each one after it.
-    """
-
-    judged: list[float]
-    kept: list[float]
-    memory: float
-
-    @classmethod
-    def of(cls, chances: Sequence[float], weights: Sequence[float], memory: float) -> Evidence:
-        """As if so many rounds (``weights``) had shown these ``chances``."""
-        return cls(list(weights), [weight * chance for weight, chance in zip(weights, chances, strict=True)], memory)
-
-    def add(self, drafted: int, accepted: int) -> None:
-        """Count a round; drafts behind a rejected one were not judged."""
-        fading, judged = 1 - 1 / self.memory, min(drafted, accepted + 1)
-        for k in range(len(self.judged)):
-            self.judged[k] = fading * self.judged[k] + (k < judged)
-            self.kept[k] = fading * self.kept[k] + (k < accepted)
-
-    def chances(self) -> list[float]:
-        """p_1 ... p_n.
-
-        A draft that is seldom reached is expected to do as the one before it: its own rounds count beside ``TRUST``
-        rounds that did. So what the first drafts show moves the length beyond them.
-        """
-        found = [self.kept[0] / self.judged[0]]
-        for kept, judged in zip(self.kept[1:], self.judged[1:], strict=True):
-            found.append((TRUST * found[-1] + kept) / (TRUST + judged))
-        return found
 
 
 class AdaptivePace:
@@ -125,67 +88,72 @@ class AdaptivePace:
     """
 
     def __init__(self, pacing: Pacing) -> None:
-        self._rounds, self._read = pacing.round_seconds, pacing.read_seconds
-        prior = _conditional(pacing.chain)
-        self._all = Evidence.of(prior, [TRUST] * len(prior), LONG_MEMORY)
+        self._miss, self._read = pacing.round_seconds, pacing.read_seconds
+        # In turns nothing is ever ready, and no round waits for what another one would have made.
+        beside = pacing.beside or Beside(hit_seconds=self._miss, wait_seconds=(0.0,) * len(self._miss), guess=0.0)
+        self._hit, self._wait = beside.hit_seconds, beside.wait_seconds
+        self._drafts, self._guesses = Learnt(conditional(pacing.chain)), Learnt([beside.guess])
         self._credit = 0.0
         # The shortest draft that pays if all of it is kept: a probe that succeeds can be followed by another at once.
-        plain = self._rounds[0]
-        self._probe = next((g for g, cost in enumerate(self._rounds) if cost < (g + 1) * plain), 0)
+        self._probe = next((g for g, cost in enumerate(self._hit) if cost < (g + 1) * self._miss[0]), 0)
         self.begin()
 
     def begin(self) -> None:
         """A text begins with what all texts have shown, for as much as it could itself remember of it."""
-        weights = [min(judged, MEMORY) for judged in self._all.judged]
-        self._text = Evidence.of(self._all.chances(), weights, MEMORY)
-        self._drafting, self._unread = False, 0
-        self._waited, self._wait = 0, 0
+        self._drafts.begin()
+        self._guesses.begin()
+        self._drafting, self._unread, self._ready = False, 0, False
+        self._rested, self._rest = 0, 0
 
     def next(self, *, unread: int, room: int) -> int:
         """The best length, if the text can still be long enough to make up for ``unread``; else 0, or a probe."""
         length, seconds = self._best()
         self._unread = unread
-        self._drafting = length > 0 and (self._rounds[0] - seconds) * room > self._read * unread
+        self._drafting = length > 0 and (self._miss[0] - seconds) * room > self._read * unread
         if self._drafting:
             return length
         return self._probe if self._may_probe(unread) else 0
 
-    def observe(self, drafted: int, accepted: int) -> None:
+    def observe(self, drafted: int, accepted: int, *, hit: bool | None = None) -> None:
         """Learn from a round. One that drafted nothing, for want of room or of a match, says nothing of the drafter."""
-        plain = self._rounds[0] * (accepted + 1)
-        gain = plain - self._rounds[drafted]
-        self._credit += BUDGET * plain + gain - (self._read * self._unread if drafted else 0.0)
+        plain = self._miss[0] * (accepted + 1)
+        reading = self._read * self._unread if drafted else 0.0
+        self._credit += (1.0 + BUDGET) * plain - self._seconds(drafted, hit=bool(hit)) - reading
         if self._drafting:
-            self._credit = min(self._credit, BUDGET * HORIZON * self._rounds[0])
-        self._waited += 1
+            self._credit = min(self._credit, BUDGET * HORIZON * self._miss[0])
+        self._rested += 1
         if drafted:
-            self._text.add(drafted, accepted)
-            self._all.add(drafted, accepted)
-            self._waited = 0
+            self._drafts.add(drafted, accepted)
+            pays = plain > (self._hit if hit else self._miss)[drafted]
             # Each probe that fails doubles the rounds until the next: soon after the drafter failed it has little to
             # read, but may well fail again.
-            self._wait = 0 if gain > 0 else 1 if self._drafting else min(max(1, 2 * self._wait), MEMORY)
+            self._rest = 0 if pays else 1 if self._drafting else min(max(1, 2 * self._rest), MEMORY)
+            self._rested = 0
+        if hit is not None and accepted == drafted:
+            self._guesses.add(1, int(hit))
+        self._ready = bool(hit)
 
     def _best(self) -> tuple[int, float]:
         """The argmin, and its seconds a token; the shorter of equals."""
-        best, reached, tokens = (0, self._rounds[0]), 1.0, 1.0
-        for length, chance in enumerate(self._text.chances(), 1):
+        best, reached, tokens, guess = (0, self._miss[0]), 1.0, 1.0, self._guesses.chances()[0]
+        for length, chance in enumerate(self._drafts.chances(), 1):
             reached *= chance
             tokens += reached
-            if self._rounds[length] / tokens < best[1]:
-                best = (length, self._rounds[length] / tokens)
+            hits = reached * guess
+            seconds = (hits * self._hit[length] + (1.0 - hits) * self._miss[length]) / tokens
+            if seconds < best[1]:
+                best = (length, seconds)
         return best
 
+    def _seconds(self, length: int, *, hit: bool) -> float:
+        """A round of ``length``, from where the last one left the drafter: what was ready then need not be waited for.
+
+        What a round leaves ready is saved in the next one; on a hit, only what both took at once counts in this one.
+        """
+        wait = self._wait[length]
+        return (self._hit[length] if hit else self._miss[length] - wait) + (0.0 if self._ready else wait)
+
     def _may_probe(self, unread: int) -> bool:
-        if not self._probe or self._waited < self._wait:
+        if not self._probe or self._rested < self._rest:
             return False
-        return self._credit >= self._rounds[self._probe] - self._rounds[0] + self._read * unread
-
-
-def _conditional(chain: Sequence[float]) -> list[float]:
-    """p_k of the P(first k drafts kept) in ``chain``; what is never reached does as the draft before it."""
-    found: list[float] = []
-    for k, reached in enumerate(chain):
-        before = chain[k - 1] if k else 1.0
-        found.append(reached / before if before > 0 else found[-1])
-    return found
+        return self._credit >= self._seconds(self._probe, hit=False) - self._miss[0] + self._read * unread

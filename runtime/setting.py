@@ -74,8 +74,8 @@ def choose_setting(
 ) -> Setting:
     """Fill in what was not asked for: from the plan, else the target on its first unit without a drafter.
 
-    A length that was not asked for adapts, unless ``adapt`` is false, no plan says what other lengths cost, or drafts
-    overlap with verifying, which they do where the plan says so if nobody asks. ``pins`` put models on cores of a CPU.
+    A length that was not asked for adapts, unless ``adapt`` is false or no plan says what other lengths cost. Drafts
+    overlap with verifying where the plan says so, if nobody asks. ``pins`` put models on cores of a CPU.
 
     Raises:
         UsageError: a draft length below 0, one without a drafter, a drafter that the bundle does not have, a confidence
@@ -94,7 +94,7 @@ def choose_setting(
     _check_overlap(overlap, chosen)
     like_planned = plan if plan and chosen == planned and overlap == plan.overlap else None
     fitting = like_planned if like_planned and draft_length in (None, like_planned.draft_length) else None
-    pacing = plan.pacing if plan and chosen == planned and not overlap else None
+    pacing = like_planned.pacing if like_planned else None
     adaptive = adapt and draft_length is None and pacing is not None
     if draft_length is None:
         draft_length = fitting.draft_length if fitting else DEFAULT_DRAFT_LENGTH if chosen.drafter else 0

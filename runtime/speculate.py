@@ -106,10 +106,10 @@ def speculate(
             with record.phase("accept"):
                 accepted = accept(proposal, step, random=random, **options)
             with record.phase("draft"):
-                ahead.settle(accepted.token if accepted.length == len(proposal.tokens) else None)
+                hit = ahead.settle(accepted.token if accepted.length == len(proposal.tokens) else None)
             if produced:
                 record.round(len(proposal.tokens), accepted.length, ready=ready is not None)
-                pace.observe(len(proposal.tokens), accepted.length)
+                pace.observe(len(proposal.tokens), accepted.length, hit=hit)
             for token, origin in advance(target, sequence, proposal, accepted):
                 if token in request.ends:
                     return "eos"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from paceline.costmodel import Acceptance, Drafting, Role, Slowdown, overlapped_round
@@ -85,6 +86,27 @@ def test_the_chain_is_that_of_the_chosen_length_and_goes_on_as_the_longest() -> 
     assert pacing_of(Seconds(), WIDTHS, choice("cpu"), belief, 3).chain == pytest.approx((0.8, 0.8 * 2 / 3, 0.8 / 3))
     never = replace(belief, measured=(short, Acceptance(drafter="int8", asked=3, counts={3: (9, 0, 0, 0)})))
     assert pacing_of(Seconds(), WIDTHS, choice("cpu"), never, 3).chain == (0.8, 0.0, 0.0)
+
+
+def test_rounds_beside_the_target_and_what_a_hit_saves() -> None:
+    times, belief = Seconds(beside=Slowdown(1.2, 1.1)), Belief(alpha=0.5, source="given")
+    chosen = replace(choice("gpu"), overlap=True)
+    pacing = pacing_of(times, WIDTHS, chosen, belief, 3)
+    found = pacing.beside
+    assert found is not None
+    assert pacing.chain == (0.5, 0.25, 0.125)
+    assert found.guess == pytest.approx(0.5)
+    # the round's host time passes where the drafter is
+    assert found.wait_seconds == pytest.approx([0.0, *(0.251 * n + 0.02 for n in (1, 2, 3))])
+    for length in range(4):
+        costs = mapping_round(times, chosen.mapping, length, CORES, belief, overlap=True)
+        hits = 0.5 ** (length + 1) if length else 0.0
+        both = hits * found.hit_seconds[length] + (1 - hits) * pacing.round_seconds[length]
+        assert costs.seconds == pytest.approx(both)
+    with pytest.raises(ValueError, match="waits for 0 to 3 drafts"):
+        msgspec.structs.replace(pacing, beside=msgspec.structs.replace(found, wait_seconds=(0.0,)))
+    with pytest.raises(ValueError, match="rounds of 0 to 3 drafts"):
+        msgspec.structs.replace(pacing, beside=msgspec.structs.replace(found, hit_seconds=(1.0,)))
 
 
 @pytest.mark.parametrize(("missing", "longest", "lengths"), [({16}, 8, 3), (set(), 99, 15), (set(), 1, 1)])

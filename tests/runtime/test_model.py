@@ -13,7 +13,7 @@ import pytest
 from paceline.errors import BundleError, DeviceUnavailable, PlanError, PromptError, UsageError
 from paceline.files import write_json
 from paceline.partition import Estimate, Mapping, Plan, TokenIds, read_bundle
-from paceline.partition.plan import Pacing
+from paceline.partition.plan import Beside, Pacing
 from paceline.runtime import Model, NullDevice, Stats, load
 
 TEMPLATE = (
@@ -246,6 +246,26 @@ def test_the_length_of_a_plan_adapts_unless_it_is_asked_for(planned: Path) -> No
         assert not longest(model)[0]
         with pytest.raises(UsageError, match="no plan says what drafting costs"):
             model.generate("hello", draft_length="adaptive")
+
+
+def test_the_length_of_a_plan_that_overlaps_adapts(null_bundle: MakeBundle) -> None:
+    folder, mapping = null_bundle(), Mapping(target="cpu", drafter="gpu")
+    plain = opened(folder).generate("hello", max_new_tokens=60, ignore_eos=True).finish()
+    beside = Beside(hit_seconds=(1.0, 1.0, 1.0, 1.0, 1.1), wait_seconds=(0.0, 0.1, 0.2, 0.3, 0.4), guess=0.8)
+    write_plan(folder, mapping, 2, pacing=msgspec.structs.replace(PACING, beside=beside), overlap=True)
+    with opened(folder) as model:
+        found = model.generate("hello", max_new_tokens=60, ignore_eos=True).finish()
+        assert found.ids == plain.ids
+        assert found.stats.adaptive and found.stats.overlapped and found.stats.ready > 0
+        assert max(found.stats.acceptance.counts) > 2
+        fixed = model.generate("hello", max_new_tokens=60, ignore_eos=True, draft_length=2).finish().stats
+        assert fixed.overlapped and not fixed.adaptive and max(fixed.acceptance.counts) == 2
+    with opened(folder, overlap=False) as model:  # no plan says what rounds in turns cost
+        assert model.setting.pacing is None and not model.setting.adaptive
+    with load(folder, device=NullDevice(agreement=0.0)) as model:
+        first, second = (model.generate("hello", max_new_tokens=40, ignore_eos=True).finish() for _ in range(2))
+        assert first.ids == second.ids == plain.ids[:40]
+        assert first.stats.acceptance.drafted > 10 > second.stats.acceptance.drafted
 
 
 def test_greedy_texts_learn_from_one_another(planned: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from paceline.partition.plan import Beside, Pacing
 from paceline.runtime.drafters import ModelDrafter, NgramDrafter
 from paceline.runtime.null_device import NullProgram
 from paceline.runtime.overlap import Ahead
+from paceline.runtime.pace import AdaptivePace
 from paceline.runtime.program import Step
 from paceline.runtime.record import Record
 from paceline.runtime.sampling import GREEDY, Sampling
@@ -24,6 +26,7 @@ from paceline.runtime.speculate import Request, speculate
 from tests.runtime.test_speculate import (
     CONTEXT,
     VOCABULARY,
+    AnyPace,
     argmax_ids,
     check_distribution,
     drafter_of,
@@ -84,7 +87,55 @@ def test_drafts_are_ready_where_the_drafter_would_have_said_the_next_token_too(
     assert record.ready == expected
 
 
-def sampled(seeds: range, *, draft_length: int, kind: str, ready: list[int]) -> Iterator[tuple[int, ...]]:
+@given(
+    seed=st.integers(0, 200),
+    agreement=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    lengths=st.lists(st.integers(0, 6), min_size=1, max_size=9),
+)
+def test_lengths_may_change_in_every_round(seed: int, agreement: float, lengths: list[int]) -> None:
+    """Drafts that are ready are used as far as they are wanted, and no round waits for more."""
+    record, pace = Record(), AnyPace(lengths)
+    request = Request(prompt=(1, 2, 3), max_tokens=40, pace=pace, overlap=True)
+    found = list(speculate(target_of(seed), drafter_of("model", seed, agreement, frozenset()), request, record))
+    assert [token for token, _ in found] == argmax_ids(seed, request.prompt, 40, frozenset())[0]
+    wanted = islice(cycle(lengths), len(pace.told))
+    assert all(drafted <= length for (drafted, _), length in zip(pace.told, wanted, strict=True))
+    assert record.ready <= sum(drafted > 0 for drafted, _ in pace.told)
+    if agreement == 1.0 and min(lengths) > 0:
+        assert record.ready == len(pace.told) - 1 - (pace.told[-1][0] == 0)
+
+
+def test_an_adaptive_length_is_found_beside_the_target() -> None:
+    """A drafter that is always right is drafted further ahead than the plan thought, one that never is not at all."""
+    beside = Beside(hit_seconds=(1.0, 1.0, 1.1, 1.2, 1.3), wait_seconds=(0.0, 0.3, 0.6, 0.9, 1.2), guess=0.6)
+    pacing = Pacing(round_seconds=(1.0, 1.4, 1.7, 2.0, 2.3), chain=(0.6, 0.36, 0.22, 0.13), beside=beside)
+
+    def lengths(agreement: float) -> list[int]:
+        pace, drafter = Told(pacing), drafter_of("model", 3, agreement, frozenset())
+        for _ in range(6):
+            request = Request(prompt=(1, 2, 3), max_tokens=50, pace=pace, overlap=True)
+            assert len(list(speculate(target_of(3), drafter, request, Record()))) == 50
+        return pace.drafted[-12:]
+
+    assert max(lengths(1.0)) == 4
+    assert sum(map(bool, lengths(0.0))) <= 2
+
+
+class Told(AdaptivePace):
+    """Remembers what was drafted."""
+
+    def __init__(self, pacing: Pacing) -> None:
+        super().__init__(pacing)
+        self.drafted: list[int] = []
+
+    def observe(self, drafted: int, accepted: int, *, hit: bool | None = None) -> None:
+        super().observe(drafted, accepted, hit=hit)
+        self.drafted.append(drafted)
+
+
+def sampled(
+    seeds: range, *, draft_length: int, kind: str, ready: list[int], lengths: Sequence[int] = ()
+) -> Iterator[tuple[int, ...]]:
     """What ends with the first token of the second drafted round, where the first one kept all."""
     target, drafter = target_of(0), drafter_of(kind, 0, 0.5, frozenset())
     for seed in seeds:
@@ -93,6 +144,7 @@ def sampled(seeds: range, *, draft_length: int, kind: str, ready: list[int]) -> 
             prompt=(4,),
             max_tokens=2 * draft_length + 4,
             draft_length=draft_length,
+            pace=AnyPace(list(lengths)) if lengths else None,
             sampling=Sampling(temperature=1.5, top_k=3),
             seed=seed,
             overlap=True,
@@ -116,6 +168,32 @@ def test_sampled_texts_follow_the_target(draft_length: int, kind: str) -> None:
     texts = sampled(range(2000), draft_length=draft_length, kind=kind, ready=ready)
     check_distribution(texts, rounds=2000, exact=last_four(draft_length + 3))
     assert sum(count > 0 for count in ready) > 100
+
+
+@pytest.mark.parametrize("lengths", [(2, 1), (1, 2)])
+def test_sampled_texts_follow_the_target_where_lengths_change(lengths: tuple[int, int]) -> None:
+    """The second round takes fewer drafts than are ready, or has fewer than it asked for."""
+    ready: list[int] = []
+    texts = sampled(range(1200), draft_length=lengths[0], kind="model", ready=ready, lengths=lengths)
+    check_distribution(texts, rounds=1200, exact=last_four(lengths[0] + 3))
+    assert sum(count > 0 for count in ready) > 100
+
+
+def test_sampled_texts_follow_the_target_where_the_length_follows_what_was_kept() -> None:
+    """Lengths that hang on the verdicts, as any that learns; what was drafted already is judged all the same."""
+    beside = Beside(hit_seconds=(1.0, 1.0, 1.1), wait_seconds=(0.0, 0.2, 0.4), guess=0.9)
+    pacing = Pacing(round_seconds=(1.0, 1.3, 1.5), chain=(0.6, 0.36), beside=beside)
+
+    def texts() -> Iterator[tuple[int, ...]]:
+        target, drafter = target_of(0), drafter_of("model", 0, 0.5, frozenset())
+        for seed in range(1200):
+            sampling = Sampling(temperature=1.5, top_k=3)
+            request = Request(
+                prompt=(4,), max_tokens=9, sampling=sampling, seed=seed, pace=AdaptivePace(pacing), overlap=True
+            )
+            yield tuple(token for token, _ in islice(speculate(target, drafter, request, Record()), 5))[-4:]
+
+    check_distribution(texts(), rounds=1200, exact=last_four(5))
 
 
 def test_a_seed_gives_the_same_text_however_far_the_drafter_came() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paceline.costmodel import count_rounds
-from paceline.partition.plan import Pacing
+from paceline.partition.plan import Beside, Pacing
 from paceline.runtime.drafters import Drafter, ModelDrafter, NgramDrafter, NoDrafter, Proposal
 from paceline.runtime.null_device import NullProgram
 from paceline.runtime.pace import AdaptivePace, Pace
@@ -69,14 +69,16 @@ class AnyPace:
         assert unread >= 0 and room >= 1
         return next(self.lengths)
 
-    def observe(self, drafted: int, accepted: int) -> None:
+    def observe(self, drafted: int, accepted: int, *, hit: bool | None = None) -> None:
+        assert not hit or accepted == drafted
         self.told.append((drafted, accepted))
 
 
 # Drafts cost little, so that the length moves with whatever is kept; the plan believes in none or in many.
 PACINGS = [
-    Pacing(round_seconds=(1.0, 1.2, 1.4, 1.6), chain=(alpha, alpha**2, alpha**3), read_seconds=0.01)
+    Pacing(round_seconds=(1.0, 1.2, 1.4, 1.6), chain=(alpha, alpha**2, alpha**3), read_seconds=0.01, beside=beside)
     for alpha in (0.1, 0.5, 0.9)
+    for beside in (None, Beside(hit_seconds=(1.0, 1.1, 1.2, 1.3), wait_seconds=(0.0, 0.1, 0.2, 0.3), guess=alpha))
 ]
 requests = st.builds(
     Request,
