@@ -42,12 +42,16 @@ def _instance() -> Any:
 
 @dataclass(frozen=True)
 class IreeDevice:
-    """A HAL device of IREE; ``hal`` is IREE's handle, ``calling`` is entered around every call of its programs."""
+    """A HAL device of IREE; ``hal`` is IREE's handle.
+
+    ``calling`` is entered around every call of its programs, ``loading`` while one is loaded.
+    """
 
     unit: ProcessingUnit
     description: str
     hal: Any
     calling: Callable[[], AbstractContextManager[None]] = nullcontext
+    loading: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def load(self, folder: Path, bundle: Bundle, model: BundledModel) -> IreeProgram:
         """Load ``model`` from ``folder``.
@@ -61,7 +65,8 @@ class IreeDevice:
         path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
         check_caches(cache_bytes(model.spec, bundle.context), str(path))
         try:
-            return IreeProgram(self.hal, path, weights, bundle, model, device=self)
+            with self.loading():
+                return IreeProgram(self.hal, path, weights, bundle, model, device=self)
         except (OSError, ValueError, TypeError, RuntimeError, LookupError) as error:
             if (lost := device_fault(error, self.description)) and "RESOURCE_EXHAUSTED" in str(error):
                 raise DeviceLost(f"{lost} for {path.name}; choose another --map, or a smaller context") from error

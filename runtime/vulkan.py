@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from paceline.errors import DeviceUnavailable
+from paceline.interrupts import left_to_the_system
 from paceline.runtime.iree_program import IreeDevice
 from paceline.runtime.vulkan_probe import VulkanDevice, parse_device
 from paceline.targets import ProcessingUnit
@@ -28,7 +29,7 @@ def open_gpu(unit: ProcessingUnit) -> IreeDevice:
     hal, device = _vulkan()
     if reason := why_not(unit, device):
         raise DeviceUnavailable(f"{device.name} cannot run programs for {unit.description}: {reason}")
-    return IreeDevice(unit, device.name, hal)
+    return IreeDevice(unit, device.name, hal, loading=left_to_the_system)
 
 
 def why_not(unit: ProcessingUnit, device: VulkanDevice) -> str | None:

@@ -11,10 +11,12 @@ Example:
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
+# No import that takes long: the command cannot mind signals before this is done.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
     from paceline.runtime import Model
 
 __version__ = "0.1.0"
@@ -30,4 +32,4 @@ def load(bundle: str | Path, **options: Any) -> Model:
     """
     from paceline.runtime import load as load_bundle
 
-    return load_bundle(Path(bundle), **options)
+    return load_bundle(bundle, **options)

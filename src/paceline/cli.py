@@ -66,7 +66,7 @@ def guarded(page: Callable[..., None], *, in_time: bool = False) -> Callable[...
     @functools.wraps(page)
     def run(*args: Any, **options: Any) -> None:
         try:
-            with interrupts.ended_in_time() if in_time else nullcontext():
+            with interrupts.raised(), interrupts.ended_in_time() if in_time else nullcontext():
                 page(*args, **options)
                 sys.stdout.flush()
         except PacelineError as error:
@@ -108,15 +108,12 @@ def prepare_streams() -> None:
 
 
 def main() -> None:
-    """Entry point of the ``paceline`` command."""
-    interrupts.raise_on_signals()
+    """The ``paceline`` command, whose entry point is ``paceline.__main__``."""
+    interrupts.begin()
     prepare_streams()
     try:
         _register()
         app()
-    except KeyboardInterrupt as interrupt:
-        # before there is a page
-        interrupts.leave(interrupts.exit_code(interrupt))
     except SystemExit as left:
         if left.code in interrupts.CODES:
             interrupts.leave(left.code)

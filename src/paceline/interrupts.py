@@ -5,23 +5,24 @@ board with a large model that can take seconds. So a command that runs passes is
 a while after the signal, the process ends as it stands. What was streamed was written then, and files that it writes
 are either whole or absent.
 
-What is left: loading a program for the GPU, where IREE keeps Python's lock while the driver compiles. A signal then
-waits for that.
+While IREE loads a program for the GPU it keeps Python's lock, and no watcher runs either: there the system ends the
+process, as it ends one that has no handlers. Before there is a page, and after it, the process ends without a word.
 """
 
 from __future__ import annotations
 
+# Nothing here may take long to import: until ``begin`` is called, Ctrl-C shows where Python was.
 import os
 import select
 import signal
 import sys
-import threading
-from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import NoReturn
 
-from paceline.errors import Terminated
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+    from typing import Any, NoReturn
 
 PATIENCE = 0.7
 _BASE = 128  # of the exit code, as shells count
@@ -32,13 +33,51 @@ _kept: set[int] = set()
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """What a command returns that was ended by ``interrupt``."""
+    from paceline.errors import Terminated
+
     return _BASE + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT)
 
 
-def raise_on_signals() -> None:
-    """Let SIGTERM raise ``Terminated``, as Ctrl-C raises KeyboardInterrupt; for a process that is one command."""
-    signal.signal(signal.SIGTERM, _terminate)
-    _handled.add(signal.SIGTERM)
+def begin() -> None:
+    """This process is one command: from here on Ctrl-C and SIGTERM end it at once, but for what pages do about them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # what a shell starts in its background is deaf to Ctrl-C, and stays so
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave_at_once)
+            _handled.add(number)
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt, and SIGTERM ``Terminated``, while the body runs.
+
+    Does nothing unless the process is one command.
+    """
+    with _handling({signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}):
+        yield
+
+
+@contextmanager
+def left_to_the_system() -> Iterator[None]:
+    """Let signals end the process while the body is in C and keeps Python's lock, so that no handler could run.
+
+    Does nothing unless the process is one command, and this its main thread.
+    """
+    from threading import current_thread, main_thread
+
+    here = current_thread() is main_thread()
+    with _handling({signal.SIGINT: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL} if here else {}):
+        yield
+
+
+@contextmanager
+def _handling(handlers: Mapping[int, Any]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items() if number in _handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def leave(interrupt_code: int) -> NoReturn:
@@ -49,7 +88,13 @@ def leave(interrupt_code: int) -> NoReturn:
     os._exit(interrupt_code)
 
 
+def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    os._exit(_BASE + number)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
+    from paceline.errors import Terminated
+
     raise Terminated
 
 
@@ -62,10 +107,12 @@ def ended_in_time() -> Iterator[None]:
     if not _handled:
         yield
         return
+    from threading import Thread
+
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    watcher = threading.Thread(target=_watch, args=(reading,), name="paceline-signals", daemon=True)
+    watcher = Thread(target=_watch, args=(reading,), name="paceline-signals", daemon=True)
     watcher.start()
     try:
         yield

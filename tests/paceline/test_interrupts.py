@@ -185,3 +185,71 @@ def test_pages_that_measure(tiny_bundle: Path, tmp_path: Path, page: str, number
         assert (process.returncode, out, said) == (128 + number, "", "interrupted\n")
         assert seconds < SECOND
     assert sorted(file.name for file in folder.iterdir()) == before
+
+
+@BOTH
+@pytest.mark.parametrize("module", ["typer", "paceline.commands.run"])
+def test_before_there_is_a_page(number: signal.Signals, module: str) -> None:
+    program = f"""
+import os, sys
+class Finder:
+    def find_spec(self, name, *rest):
+        if name == {module!r}:
+            os.kill(os.getpid(), {number.value})
+sys.meta_path.insert(0, Finder())
+from paceline.__main__ import main
+main()
+"""
+    with command("--version", program=program) as process:
+        out, said = process.communicate(timeout=20)
+    assert (process.returncode, out, said) == (128 + number, b"", b"")
+
+
+def test_minding_signals_takes_no_time_to_import() -> None:
+    code = "import sys; before = {*sys.modules}; import paceline.interrupts; print(*{*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    allowed = {"paceline", "paceline.interrupts", "select", "signal", "enum", "contextlib", "operator", "functools"}
+    assert set(done.stdout.split()) <= allowed | {"_signal", "_operator", "_functools", "collections", "types", "re"}
+
+
+@BOTH
+def test_where_c_keeps_the_lock_the_system_ends_the_process(number: signal.Signals) -> None:
+    program = """
+from paceline.interrupts import begin, ended_in_time, left_to_the_system, raised
+begin()
+with raised(), ended_in_time():
+    with left_to_the_system():
+        pass
+    with left_to_the_system():
+        print("x", flush=True)
+        sum(range(10**11))
+"""
+    with command(program=program) as process:
+        first_bytes(process)
+        time.sleep(0.2)
+        seconds, out, said = end(process, number)
+        assert (process.returncode, out, said) == (-number, "\n", "")
+        assert seconds < SECOND
+
+
+@pytest.mark.vulkan
+@BOTH
+def test_while_a_gpus_driver_compiles(tiny_bundle: Path, number: signal.Signals) -> None:
+    program = "import sys; from paceline.runtime import vulkan; from paceline import cli, interrupts\n" + (
+        "import contextlib\n"
+        "system = vulkan.left_to_the_system\n"
+        "@contextlib.contextmanager\n"
+        "def loading():\n"
+        "    with system():\n"
+        "        print('x', flush=True)\n"
+        "        yield\n"
+        "vulkan.left_to_the_system = loading\n"
+        "cli.main()"
+    )
+    with command("run", tiny_bundle, "hello", "--map", "target=gpu", program=program) as process:
+        if not first_bytes(process):
+            pytest.skip("no Vulkan driver")
+        time.sleep(0.2)
+        seconds, _, said = end(process, number)
+        assert (process.returncode, said) == (-number, "")
+        assert seconds < SECOND
