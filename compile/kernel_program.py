@@ -93,7 +93,8 @@ class _Step:
         self._turned(at, qkv, sliding, heads, shape)
         mixed, window = on.make(f"{n}x{queries}xf32"), spec.sliding_window if sliding else 0
         arrays = (qkv, self.keys, self.values, self.span, mixed)
-        on.call("attend", "attention", spec.heads * -(-n // ROWS_AT_ONCE), arrays, **shape, window=window)
+        parts = spec.kv_heads * -(-n * (spec.heads // spec.kv_heads) // ROWS_AT_ONCE)
+        on.call("attend", "attention", parts, arrays, **shape, window=window)
         self._branch("o", f"{at}.o", f"{at}.attention_post_norm", mixed, queries, x)
 
     def _heads(self, i: int) -> dict[str, int]:

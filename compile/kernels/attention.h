@@ -6,8 +6,14 @@
 #include "simd.h"
 
 #define LARGEST_HEAD 256
-#define ROWS_AT_ONCE 8   // rows of a workgroup: a block of keys stays in the first cache for all of them
+#define ROWS_AT_ONCE 8   // rows of a workgroup, of heads that share keys: a block of these is read once for all of them
 #define CHAINS 8         // sums in flight of one score
+#define SCORED 4         // rows that are scored at once
+#ifdef __AVX512F__
+#define IN_FLIGHT 8      // vectors that registers hold while keys go by
+#else
+#define IN_FLIGHT 4
+#endif
 #define WIDE 4           // vectors that are mixed at once
 #define NEVER -1e30f     // finite: a row of infinities would make NaN
 
@@ -64,16 +70,32 @@ void rope_norm_store(float *qkv, const float *q_norm, const float *k_norm, const
   rope(qkv, q_norm, k_norm, cosine, sine, keys, values, span, h, rows, as_float(factor), as_float(epsilon), head);
 }
 
-typedef struct { float most, total, mixed[LARGEST_HEAD]; } Running;
+// A row of queries of one head: it sees positions [first, end), and holds a softmax in progress.
+typedef struct {
+  const float *q;
+  float *out;
+  size_t first, end;
+  float most, total, mixed[LARGEST_HEAD];
+} Row;
 
-INLINE f32x16 scores(const float *q, const float *block, size_t size) {
-  f32x16 a[CHAINS];
-  UNROLL for (int c = 0; c < CHAINS; c++) a[c] = splat(0);
-  size_t d = 0;
-  for (; d + CHAINS <= size; d += CHAINS)
-    UNROLL for (int c = 0; c < CHAINS; c++) a[c] += splat(q[d + c]) * load(block + (d + c) * LANES);
-  for (; d < size; d++) a[0] += splat(q[d]) * load(block + d * LANES);
-  return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
+// Scores of sixteen keys for each of `count` rows, `chains` sums of each in flight.
+INLINE void score(const Row *rows, const float *block, size_t size, f32x16 *s, const int count, const int chains) {
+  f32x16 a[SCORED][CHAINS];
+  const size_t whole = size / CHAINS * CHAINS;
+  for (int c = 0; c < CHAINS; c += chains) {
+    f32x16 flying[SCORED][CHAINS];
+    UNROLL for (int m = 0; m < count; m++) UNROLL for (int i = 0; i < chains; i++) flying[m][i] = splat(0);
+    for (size_t d = (size_t)c; d < whole; d += CHAINS)
+      UNROLL for (int i = 0; i < chains; i++) {
+        const f32x16 k = load(block + (d + i) * LANES);
+        UNROLL for (int m = 0; m < count; m++) flying[m][i] += splat(rows[m].q[d + i]) * k;
+      }
+    UNROLL for (int m = 0; m < count; m++) UNROLL for (int i = 0; i < chains; i++) a[m][c + i] = flying[m][i];
+  }
+  UNROLL for (int m = 0; m < count; m++) {
+    for (size_t d = whole; d < size; d++) a[m][0] += splat(rows[m].q[d]) * load(block + d * LANES);
+    s[m] = ((a[m][0] + a[m][1]) + (a[m][2] + a[m][3])) + ((a[m][4] + a[m][5]) + (a[m][6] + a[m][7]));
+  }
 }
 
 // Shrinks WIDE vectors of what was mixed so far and adds `count` weighted values to them.
@@ -85,17 +107,15 @@ INLINE void mix(float *mixed, const float *weight, const float *v, size_t size, 
   UNROLL for (int i = 0; i < WIDE; i++) *(f32x16 *)(mixed + i * LANES) = a[i];
 }
 
-// Adds positions [16 b, 16 b + 16), of which the row sees [first, end), to a softmax in progress.
-INLINE void take_block(Running *r, const float *q, const float *block, const float *v, size_t size, size_t at,
-                       size_t first, size_t end) {
+// Adds the values of positions [at, at + 16), which scored `s`, to what a row mixes.
+INLINE void take_block(Row *r, f32x16 s, const float *v, size_t size, size_t at) {
   const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, place = lane + (int32_t)at;
-  const i32x16 seen = (place >= (int32_t)first) & (place < (int32_t)end);
-  f32x16 s = scores(q, block, size);
+  const i32x16 seen = (place >= (int32_t)r->first) & (place < (int32_t)r->end);
   s = seen ? s : splat(NEVER);
   const float most = largest(s), now = most > r->most ? most : r->most;
   const f32x16 p = bits_f32(bits_i32(exponential(s - splat(now))) & seen);
   const float shrink = now == r->most ? 1.0f : exponential(splat(r->most - now))[0];
-  const size_t count = end - at < LANES ? end - at : LANES;
+  const size_t count = r->end - at < LANES ? r->end - at : LANES;
   float weight[LANES];
   *(f32x16 *)weight = p;
   r->total = r->total * shrink + sum(p);
@@ -111,27 +131,35 @@ INLINE void take_block(Running *r, const float *q, const float *block, const flo
   }
 }
 
-// One workgroup: ROWS_AT_ONCE rows of one head. `window` is how many tokens a row sees, itself included; 0 is all.
+// One workgroup: ROWS_AT_ONCE rows of the heads that share keys and values, row by row. `window` is how many tokens a
+// row sees, itself included; 0 is all.
 void attention(const float *qkv, const float *keys, const float *values, const int32_t *span, float *out, size_t rows,
                size_t heads, size_t kv_heads, size_t size, size_t capacity, size_t layer, size_t window, size_t part) {
   const Heads h = {heads, kv_heads, size, capacity, layer};
-  const size_t head = part % heads, from = part / heads * ROWS_AT_ONCE, all = heads + 2 * kv_heads;
-  const size_t count = rows - from < ROWS_AT_ONCE ? rows - from : ROWS_AT_ONCE, position = (size_t)span[0];
-  const size_t cache = cache_of(h, head / (heads / kv_heads)), last = position + from + count;
-  const size_t oldest = position + from + 1, start = window && oldest > window ? (oldest - window) / LANES * LANES : 0;
-  Running running[ROWS_AT_ONCE];
-  for (size_t m = 0; m < count; m++) {
-    running[m].most = NEVER;
-    running[m].total = 0;
-    for (size_t d = 0; d < size; d += LANES) *(f32x16 *)(running[m].mixed + d) = splat(0);
+  const size_t kv = part % kv_heads, from = part / kv_heads * ROWS_AT_ONCE, sharing = heads / kv_heads;
+  const size_t count = rows * sharing - from < ROWS_AT_ONCE ? rows * sharing - from : ROWS_AT_ONCE;
+  const float *const k = keys + cache_of(h, kv), *const v = values + cache_of(h, kv);
+  Row of[ROWS_AT_ONCE];
+  for (size_t i = 0; i < count; i++) {
+    const size_t row = (from + i) / sharing, head = kv * sharing + (from + i) % sharing;
+    const size_t end = (size_t)span[0] + row + 1;
+    of[i].q = qkv + (row * (heads + 2 * kv_heads) + head) * size;
+    of[i].out = out + (row * heads + head) * size;
+    of[i].first = window && end > window ? end - window : 0;
+    of[i].end = end;
+    of[i].most = NEVER;
+    of[i].total = 0;
+    for (size_t d = 0; d < size; d += LANES) *(f32x16 *)(of[i].mixed + d) = splat(0);
   }
-  for (size_t at = start; at < last; at += LANES)
-    for (size_t m = 0; m < count; m++) {
-      const size_t end = position + from + m + 1, first = window && end > window ? end - window : 0;
-      if (at < end && at + LANES > first)
-        take_block(running + m, qkv + ((from + m) * all + head) * size, keys + cache + at * size,
-                   values + cache + at * size, size, at, first, end);
+  for (size_t at = of[0].first / LANES * LANES; at < of[count - 1].end; at += LANES)
+    for (size_t i = 0; i < count; i += SCORED) {
+      const size_t some = count - i < SCORED ? count - i : SCORED;
+      f32x16 s[SCORED];
+      if (some == SCORED) score(of + i, k + at * size, size, s, SCORED, IN_FLIGHT / SCORED);
+      else for (size_t m = 0; m < some; m++) score(of + i + m, k + at * size, size, s + m, 1, IN_FLIGHT);
+      for (size_t m = 0; m < some; m++)
+        if (at < of[i + m].end && at + LANES > of[i + m].first) take_block(of + i + m, s[m], v + at * size, size, at);
     }
-  for (size_t m = 0; m < count; m++)
-    for (size_t d = 0; d < size; d++) out[((from + m) * heads + head) * size + d] = running[m].mixed[d] / running[m].total;
+  for (size_t i = 0; i < count; i++)
+    for (size_t d = 0; d < size; d++) of[i].out[d] = of[i].mixed[d] / of[i].total;
 }
