@@ -18,6 +18,9 @@ distribution. What a round costs is booked where it is caused, before the next o
 above, and seconds a token are round / Omega (rounds are renewals). Real acceptance comes in runs, which makes states
 follow one another; the share of hits is h all the same, and the mean of a sum does not ask in which order.
 
+Where rounds do not all draft gamma (the end of a text cuts them short), V is the mean over what they verify, and gamma
+is what they draft in the mean: each drafts for the next one, and what the first one waits for stands for the last one's.
+
 No catch-up: whoever drafts beside the target reads its own last draft while it does.
 
 Two processors share a memory. While both work, a pass of the target takes ``slowdown.target`` times as long and one of
@@ -57,6 +60,7 @@ def overlapped_round(
     drafter: Seconds,
     target: Seconds,
     probabilities: Sequence[float],
+    lengths: Sequence[float] = (),
     slowdown: Slowdown = ALONE,
     host: float = 0.0,
     draft_host: float = 0.0,
@@ -67,14 +71,17 @@ def overlapped_round(
     Args:
         drafter, target: seconds of one forward pass by width, alone.
         probabilities: P(first k tokens of the drafter in a row are the target's), k = 1..gamma + 1, over all rounds.
+        lengths: share of rounds that draft j = 0..gamma tokens; empty means that all draft gamma.
         slowdown: of passes while both devices work.
         host, plain_host: seconds outside forward passes of such a round, beside drafting, and of one of gamma = 0.
         draft_host: seconds of a draft outside its pass; they pass where the drafter is.
     """
     gamma, hit = len(probabilities) - 1, probabilities[-1]
-    one = drafter(1) + draft_host
-    verify, ready = beside(target(gamma + 1), (gamma + 1) * one, slowdown)
-    missed = _rest_of_a_pass(verify, ready, one * slowdown.drafter) / slowdown.drafter + gamma * one
+    shares = {length: share for length, share in enumerate(lengths) if share} or {gamma: 1.0}
+    drafted = sum(share * length for length, share in shares.items())
+    one, alone = drafter(1) + draft_host, sum(share * target(length + 1) for length, share in shares.items())
+    verify, ready = beside(alone, (drafted + 1) * one, slowdown)
+    missed = _rest_of_a_pass(verify, ready, one * slowdown.drafter) / slowdown.drafter + drafted * one
     return Round(
         draft_length=gamma,
         tokens=1.0 + sum(probabilities[:-1]),

@@ -191,6 +191,7 @@ def mapping_round(
             drafter=drafter,
             target=target,
             probabilities=(*belief.probabilities(draft_length), belief.hit(draft_length)),
+            lengths=belief.lengths(draft_length),
             slowdown=slowdown,
             host=plain_host,
             draft_host=max(0.0, times.host_seconds("model", draft_length) - plain_host) / draft_length,
