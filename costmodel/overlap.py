@@ -19,7 +19,7 @@ above, and seconds a token are round / Omega (rounds are renewals). Real accepta
 follow one another; the share of hits is h all the same, and the mean of a sum does not ask in which order.
 
 Where rounds do not all draft gamma (the end of a text cuts them short), V is the mean over what they verify, and gamma
-is what they draft in the mean: each drafts for the next one, and what the first one waits for stands for the last one's.
+is what they draft in the mean: each drafts for the next one, and what the first one waits for stands for the last's.
 
 No catch-up: whoever drafts beside the target reads its own last draft while it does.
 
