@@ -23,6 +23,9 @@ from paceline.runtime.sampling import Sampling
 from paceline.runtime.session import Session
 from paceline.runtime.setting import Setting
 from paceline.runtime.speculate import Request
+from paceline.runtime.text import encode
+
+_FAR = 4  # contexts; a conversation, a new turn and their template are fewer together
 
 
 class Model:
@@ -129,7 +132,7 @@ class Model:
         return self.tokenize(self.render(messages))
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text as it stands, nothing put before it.
+        """Token ids of a text as it stands, nothing put before it; of one far longer than the context, of a part.
 
         Raises:
             PromptError: text that is not Unicode.
@@ -138,7 +141,7 @@ class Model:
             text.encode()
         except UnicodeEncodeError as error:
             raise PromptError(f"the prompt is not UTF-8 text: character {error.start} is half of one") from error
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return encode(self.tokenizer, text, enough=_FAR * self.context)
 
     def render(self, messages: Sequence[Message]) -> str:
         """A conversation as the chat template writes it.
@@ -188,8 +191,10 @@ class Model:
         if not ids:
             raise PromptError("the prompt is empty, and this model has no token that begins a text; give some text")
         if len(ids) > self.context:
+            far = _FAR * self.context
+            found = f"more than {far}" if len(ids) > far else len(ids)
             raise PromptError(
-                f"the prompt has {len(ids)} tokens, the bundle's context is {self.context};"
+                f"the prompt has {found} tokens, the bundle's context is {self.context};"
                 " shorten the prompt, or compile with a larger context"
             )
         vocabulary = self.bundle.target.spec.vocabulary

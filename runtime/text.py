@@ -28,6 +28,21 @@ def read_tokenizer(path: Path) -> Tokenizer:
         raise BundleError(f"{path} is not a tokenizer: {error}; compile the bundle again") from error
 
 
+def encode(tokenizer: Tokenizer, text: str, *, enough: int) -> tuple[int, ...]:
+    """Ids of ``text``, without special tokens; where they are more than ``enough``, maybe of its beginning only.
+
+    Megabytes take a tokenizer seconds. Where a beginning ends inside a word, its last tokens may not be those of the
+    text; ``enough`` should not be one that a few tokens more or less decide.
+    """
+    size = 4 * enough  # characters; prose has about as many a token
+    while size < len(text):
+        ids = tokenizer.encode(text[:size], add_special_tokens=False).ids
+        if len(ids) > enough:
+            return tuple(ids)
+        size *= 2
+    return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
 class TextStream:
     """Text of a growing list of ids. What was handed out never changes: ``"".join`` of it is the final text.
 

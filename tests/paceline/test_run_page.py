@@ -136,6 +136,7 @@ def test_conversation_longer_than_the_context_starts_anew(run: Run, null_bundle:
     ("arguments", "code", "sentence"),
     [
         (("a" * 100,), 1, "the prompt has 100 tokens, the bundle's context is 96"),
+        (("a" * 100_000,), 1, "the prompt has more than 384 tokens, the bundle's context is 96"),
         (("hi", "--map", "cpu"), 2, "cannot read the mapping 'cpu'"),
         (("hi", "--map", ""), 2, "no unit for the target"),
         (("hi", "--map", "drafter=cpu"), 2, "no unit for the target"),

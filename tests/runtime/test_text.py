@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from paceline.errors import BundleError
-from paceline.runtime.text import TextStream, read_tokenizer
+from paceline.runtime.text import TextStream, encode, read_tokenizer
 
 SPECIALS = ["<s>", "</s>"]
 
@@ -126,3 +127,22 @@ def test_tokenizer_file_that_is_missing_or_damaged(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"}')
     with pytest.raises(BundleError, match="is not a tokenizer"):
         read_tokenizer(tmp_path / "tokenizer.json")
+
+
+@given(name=names, text=st.text(st.sampled_from("ab  hé€日"), max_size=400), enough=st.integers(1, 40))
+def test_a_long_text_is_read_as_far_as_it_takes(name: str, text: str, enough: int) -> None:
+    tokenizer = TOKENIZERS[name]
+    whole, found = tuple(tokenizer.encode(text, add_special_tokens=False).ids), encode(tokenizer, text, enough=enough)
+    assert found == whole or (len(found) > enough and len(whole) > enough and len(text) > 4 * enough)
+
+
+def test_megabytes_are_not_read() -> None:
+    class Counting:
+        read = 0
+
+        def encode(self, text: str, **options: object) -> Any:
+            self.read += len(text)
+            return tokenizer.encode(text, add_special_tokens=False)
+
+    tokenizer, counting = TOKENIZERS["byte level"], Counting()
+    assert len(encode(cast(Tokenizer, counting), "a" * 10_000_000, enough=500)) == counting.read == 2000
