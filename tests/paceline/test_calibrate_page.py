@@ -15,6 +15,7 @@ from paceline.costmodel import Machine, Measurement, Profile, find_model, read_c
 from paceline.files import write_json
 from paceline.partition import BundledModel, Plan, read_bundle
 from paceline.partition.times import RooflineTimes
+from paceline.runtime import pack_cache
 from paceline.targets import load_soc
 
 Run = Callable[..., Result]
@@ -93,6 +94,17 @@ def test_json_is_the_file(run: Run, folder: Path, tmp_path: Path) -> None:
     result = run("calibrate", folder, "-o", tmp_path / "here.json", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((tmp_path / "here.json").read_text())
+
+
+def test_a_packed_bundle_is_one(run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACELINE_CACHE", str(tmp_path / "cache"))
+    assert run("pack", folder, "-o", tmp_path / "pair.tar.zst").exit_code == 0
+    monkeypatch.setattr(pack_cache, "check_machine", lambda bundle: None)  # a Raspberry Pi, which made the profile
+    fitted = [
+        json.loads(run("calibrate", place, "-o", tmp_path / "c.json", "--json").stdout)
+        for place in (folder, tmp_path / "pair.tar.zst")
+    ]
+    assert fitted[0] == fitted[1]
 
 
 def test_one_model_says_that_others_are_unknown(run: Run, folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import typer
 
 from paceline import console
 from paceline.commands.drafts import drafts_table
-from paceline.commands.generating import BundleFolder, as_folder
+from paceline.commands.generating import as_folder
+from paceline.commands.options import AsJson, BundleFolder
 from paceline.errors import PacelineError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def page(
         Path | None, typer.Option("--output", "-o", help="Where to write it (default: acceptance.json of the bundle).")
     ] = None,
     every_length: Annotated[bool, typer.Option("--all", help="Show every draft length.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure accepted lengths by task and draft length.
 

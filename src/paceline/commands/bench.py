@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paceline.commands.generating import MAP_HELP, BundleFolder, Drafter, MinConfidence, Raw, as_prompt, open_model
+from paceline.commands.generating import as_prompt, open_model
+from paceline.commands.options import MAP_HELP, AsJson, BundleFolder, Drafter, Limit, MinConfidence, Raw
 from paceline.console import Report, note, print_json, print_table, progress
 from paceline.errors import PacelineError, PromptError, UsageError
 
@@ -34,10 +35,10 @@ def page(
     min_confidence: MinConfidence = 0.0,
     drafter: Drafter = None,
     category: Annotated[list[str] | None, typer.Option(help="Only these categories; may be repeated.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first prompts, this many.", min=1)] = None,
+    limit: Limit = None,
     max_tokens: Annotated[int, typer.Option(help="Tokens to generate after each prompt.", min=1)] = 64,
     raw: Raw = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the speed-up of drafting, and check that it changes no token."""
     lengths = _lengths(draft_lengths)

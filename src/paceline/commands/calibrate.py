@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.generating import as_folder
+from paceline.commands.options import AsJson
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +36,7 @@ def page(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the calibration.")] = Path(
         "calibration.json"
     ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a roofline to measured passes of one machine, and say how well it predicts passes that it did not see.
 
@@ -46,15 +48,16 @@ def page(
     from paceline.partition.bundle import check_output
     from paceline.partition.samples import calibrate_bundles
 
-    compiled = {bundle: read_bundle(bundle) for bundle in bundles}
+    folders = [as_folder(bundle) for bundle in bundles]
+    compiled = {folder: read_bundle(folder) for folder in folders}
     for folder, bundle in compiled.items():
         check_output(output, folder, bundle)
-    calibration = calibrate_bundles(bundles)
+    calibration = calibrate_bundles(folders)
     write_json(output, calibration)
     if as_json:
         console.print_json(calibration)
     else:
-        _show(calibration, compiled[bundles[0]].soc, output)
+        _show(calibration, compiled[folders[0]].soc, output)
 
 
 def _show(calibration: Calibration, soc: Soc, output: Path) -> None:

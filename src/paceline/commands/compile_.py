@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.options import SocName
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _MODEL = "A model package, DIR or DIR@PRECISION (f32, f16, int8, int4)."
 
 
 def page(
-    soc: Annotated[str, typer.Option(metavar="NAME", help="A SoC ('paceline targets' lists them), or a TOML file.")],
+    soc: SocName,
     target: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " f32 unless said.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The new folder.")],
     drafter: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " int8 unless said.")] = "",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.options import AsJson
 
 if TYPE_CHECKING:
     from paceline.health import Gpu, Health
@@ -24,7 +25,7 @@ def page(
         bool,
         typer.Option("--install-swiftshader", help="Put SwiftShader (Vulkan on the CPU) into the cache, without root."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what this machine can do, what is missing, and the command that gets it.
 

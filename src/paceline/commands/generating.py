@@ -1,10 +1,10 @@
-"""What ``run`` and ``bench`` share: options that choose a mapping, a model made of them, prompts, text as it comes."""
+"""What ``run`` and ``bench`` share: a bundle to load, a model made of options, prompts, text as it comes."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,23 +14,6 @@ from paceline.errors import UsageError
 if TYPE_CHECKING:
     from paceline.partition import Mapping
     from paceline.runtime import Generation, Message, Model
-
-DrafterKind = Literal["model", "ngram", "none"]
-BundleFolder = Annotated[
-    Path,
-    typer.Argument(metavar="BUNDLE", help="Folder that 'paceline compile' made, or what 'paceline pack' made of it."),
-]
-Drafter = Annotated[DrafterKind | None, typer.Option(help="Who drafts. Default: what the plan or the mapping says.")]
-Raw = Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, without the chat template.")]
-System = Annotated[str | None, typer.Option(help="System message, for models with a chat template.")]
-MinConfidence = Annotated[
-    float, typer.Option(help="Stop drafting after a token that the drafter gives less than this probability.")
-]
-Pin = Annotated[
-    str | None,
-    typer.Option(help="CPU cores of each model, e.g. drafter=0,target=1-3, or names of the SoC's clusters, or auto."),
-]
-MAP_HELP = "Where the models run, e.g. drafter=gpu,target=cpu (drafter: a unit, ngram or none)."
 
 
 def as_folder(bundle: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.options import AsJson
 
 if TYPE_CHECKING:
     from paceline.partition.contents import Contents
@@ -28,7 +29,7 @@ def page(
     ] = False,
     unit: Annotated[list[str] | None, typer.Option(help="Only programs of this unit; may be repeated.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Pack what a board needs of a bundle: programs, weights, tokenizer, chat template, plan and measurements.
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from paceline import console
-from paceline.commands.generating import BundleFolder, as_folder
-from paceline.commands.plotting import Chart, Plot, check_options, plot_plan
+from paceline.commands.generating import as_folder
+from paceline.commands.options import AsJson, BundleFolder, MaxDraftLength, MemoryGib, in_bytes
+from paceline.commands.plotting import Chart, ChartName, Plot, check_options, plot_plan
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
-    from paceline.costmodel import AcceptanceFile, Profile
+    from paceline.costmodel import Acceptance, AcceptanceFile, Calibration, Profile
     from paceline.partition import Alternative, Bundle, Estimate, Mapping, Plan
 
 EPILOG = """\
@@ -26,77 +28,108 @@ Example:
 """
 _COLUMNS = ("target", "drafter", "ahead", "overlap", "ms/token", "x plain", "reason")
 
+_Alpha = Annotated[
+    float | None, typer.Option(help="Share of drafts that the target keeps, instead of what was measured.")
+]
+_Acceptance = Annotated[
+    Path | None, typer.Option(help="An acceptance.json of another workload (default: the bundle's).")
+]
+_Margin = Annotated[
+    float, typer.Option(min=0, help="Speculate only where it is predicted to win by more than this share.")
+]
+_Roofline = Annotated[bool, typer.Option("--roofline", help="Predict from the SoC file: the board is not at hand.")]
+_Calibration = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="With --roofline: what 'paceline calibrate' made of profiles.")
+]
+_AllLengths = Annotated[bool, typer.Option("--all", help="List every draft length of every mapping.")]
+
 
 def page(
     bundle: BundleFolder,
-    alpha: Annotated[
-        float | None, typer.Option(help="Share of drafts that the target keeps, instead of what was measured.")
-    ] = None,
-    acceptance: Annotated[
-        Path | None, typer.Option(help="An acceptance.json of another workload (default: the bundle's).")
-    ] = None,
-    max_draft_length: Annotated[int, typer.Option(min=0, max=64, help="Longest draft to consider.")] = 8,
-    margin: Annotated[
-        float, typer.Option(min=0, help="Speculate only where it is predicted to win by more than this share.")
-    ] = 0.05,
-    memory: Annotated[
-        float | None,
-        typer.Option(min=0, max=1 << 20, metavar="GIB", help="Memory to stay within (default: the SoC's)."),
-    ] = None,
-    roofline: Annotated[
-        bool, typer.Option("--roofline", help="Predict from the SoC file: the board is not at hand.")
-    ] = False,
-    calibration: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --roofline: what 'paceline calibrate' made of profiles.")
-    ] = None,
-    all_lengths: Annotated[bool, typer.Option("--all", help="List every draft length of every mapping.")] = False,
+    alpha: _Alpha = None,
+    acceptance: _Acceptance = None,
+    max_draft_length: MaxDraftLength = 8,
+    margin: _Margin = 0.05,
+    memory: MemoryGib = None,
+    roofline: _Roofline = False,
+    calibration: _Calibration = None,
+    all_lengths: _AllLengths = False,
     plot: Plot = None,
     chart: Chart = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Choose mapping, cores and draft length of a bundle, and say why every alternative lost.
 
     Times come from 'paceline profile' on this machine, or from a roofline, which 'paceline calibrate' can teach.
     Writes plan.json into the bundle, which 'paceline run' follows.
     """
-    from paceline.costmodel import read_calibration
     from paceline.files import write_json
-    from paceline.partition import choose, read_bundle
+    from paceline.partition import choose
     from paceline.partition.plan import PLAN
-    from paceline.partition.search import beliefs_of
-    from paceline.partition.times import MeasuredTimes, RooflineTimes
 
     check_options(plot, chart)
     if calibration is not None and not roofline:
         raise UsageError("--calibration is for --roofline; without it times come from the bundle's own profile")
     bundle = as_folder(bundle)
-    compiled = read_bundle(bundle)
-    taught = read_calibration(calibration, soc=compiled.soc.name) if calibration else None
-    profile, unavailable = (None, {}) if roofline else _measured(bundle, compiled)
-    kept = _kept(bundle, acceptance, compiled, needed=alpha is None)
-    model = kept.of(compiled.drafter.precision) if kept and compiled.drafter else ()
-    ngram = kept.of("ngram") if kept else ()
+    known = _known(bundle, acceptance, calibration, roofline=roofline, kept_needed=alpha is None)
     plan = choose(
-        compiled,
-        profile=profile,
-        calibration=taught,
-        acceptance=model,
-        ngram=ngram,
+        known.bundle,
+        profile=known.profile,
+        calibration=known.calibration,
+        acceptance=known.model,
+        ngram=known.ngram,
         alpha=alpha,
-        unavailable=unavailable,
+        unavailable=known.unavailable,
         max_draft_length=max_draft_length,
         margin=margin,
-        memory_bytes=None if memory is None else int(memory * (1 << 30)),
+        memory_bytes=in_bytes(memory),
     )
     write_json(bundle / PLAN, plan)
     if plot is not None:
-        times = MeasuredTimes(compiled, profile) if profile else RooflineTimes(compiled, calibration=taught)
-        belief = beliefs_of(model, ngram, alpha)["model"]
-        plot_plan(plot, chart, plan, bundle=compiled, times=times, belief=belief)
-    if as_json:
-        console.print_json(plan)
-    else:
-        _show(bundle, plan, all_lengths)
+        _draw(plot, chart, plan, known, alpha)
+    console.print_json(plan) if as_json else _show(bundle, plan, all_lengths)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What a plan is made of: ``profile`` None means a roofline; ``model`` and ``ngram`` are kept drafts of each."""
+
+    bundle: Bundle
+    profile: Profile | None
+    calibration: Calibration | None
+    unavailable: dict[str, str]
+    model: tuple[Acceptance, ...]
+    ngram: tuple[Acceptance, ...]
+
+
+def _known(
+    folder: Path, acceptance: Path | None, calibration: Path | None, *, roofline: bool, kept_needed: bool
+) -> _Known:
+    from paceline.costmodel import read_calibration
+    from paceline.partition import read_bundle
+
+    bundle = read_bundle(folder)
+    taught = read_calibration(calibration, soc=bundle.soc.name) if calibration else None
+    profile, unavailable = (None, {}) if roofline else _measured(folder, bundle)
+    kept = _kept(folder, acceptance, bundle, needed=kept_needed)
+    return _Known(
+        bundle=bundle,
+        profile=profile,
+        calibration=taught,
+        unavailable=unavailable,
+        model=kept.of(bundle.drafter.precision) if kept and bundle.drafter else (),
+        ngram=kept.of("ngram") if kept else (),
+    )
+
+
+def _draw(plot: Path, chart: ChartName | None, plan: Plan, known: _Known, alpha: float | None) -> None:
+    from paceline.partition.search import beliefs_of
+    from paceline.partition.times import MeasuredTimes, RooflineTimes
+
+    bundle, profile = known.bundle, known.profile
+    times = MeasuredTimes(bundle, profile) if profile else RooflineTimes(bundle, calibration=known.calibration)
+    belief = beliefs_of(known.model, known.ngram, alpha)["model"]
+    plot_plan(plot, chart, plan, bundle=bundle, times=times, belief=belief)
 
 
 def _measured(folder: Path, bundle: Bundle) -> tuple[Profile, dict[str, str]]:

@@ -10,7 +10,8 @@ import typer
 
 from paceline import console
 from paceline.commands.drafts import drafts_table
-from paceline.commands.generating import BundleFolder, as_folder
+from paceline.commands.generating import as_folder
+from paceline.commands.options import AsJson, BundleFolder, Tokens
 from paceline.errors import OutputError
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def page(
     prompts: Annotated[
         Path | None, typer.Option(help="Prompts to measure acceptance with: JSON lines, or one a line (default: six).")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=2, help="Tokens to generate after each prompt.")] = 48,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    tokens: Tokens = 48,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a bundle on this machine: seconds of each pass, kept drafts, host time of a round.
 

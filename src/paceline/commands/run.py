@@ -3,108 +3,87 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paceline.commands.generating import (
-    MAP_HELP,
-    BundleFolder,
-    Drafter,
-    MinConfidence,
-    Pin,
-    Raw,
-    System,
-    as_folder,
-    as_prompt,
-    open_model,
-    stream,
-)
+from paceline.commands.generating import as_folder, as_prompt, open_model, stream
+from paceline.commands.options import MAP_HELP, BundleFolder, Drafter, MinConfidence, Raw
 from paceline.console import note, print_json
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
-    from paceline.commands.run_report import RunReport
-    from paceline.runtime import Generation, Model
+    from paceline.runtime import Generation, Message, Model
 
 EPILOG = """$ paceline run bundles/smollm2 "Why is the sky blue?" --max-tokens 64
 """
+_Prompt = Annotated[str | None, typer.Argument(help="The prompt; - reads it from standard input.")]
+_Chat = Annotated[bool, typer.Option("--chat", help="Talk: a line is a turn, also from a pipe; end with Ctrl-D.")]
+_Map = Annotated[str | None, typer.Option("--map", help=MAP_HELP)]
+_DraftLength = Annotated[
+    int | None,
+    typer.Option(help="Tokens to draft each round; 0 does not draft. Default: the plan's, adapted to what is kept."),
+]
+_Adapt = Annotated[bool, typer.Option("--adapt/--no-adapt", help="Adapt the plan's draft length.")]
+_Pin = Annotated[
+    str | None,
+    typer.Option(help="CPU cores of each model, e.g. drafter=0,target=1-3, or names of the SoC's clusters, or auto."),
+]
+_Overlap = Annotated[
+    bool | None,
+    typer.Option("--overlap/--no-overlap", help="Draft on while the target verifies. Default: what the plan says."),
+]
+_MaxTokens = Annotated[int, typer.Option(help="Most tokens to generate.")]
+_Temperature = Annotated[float, typer.Option(help="0 takes the likeliest token.")]
+_TopK = Annotated[int, typer.Option(help="Sample among the k likeliest; 0 means all.")]
+_TopP = Annotated[float, typer.Option(help="Sample among the likeliest that hold this share.")]
+_Seed = Annotated[int, typer.Option(help="The same seed draws the same text.")]
+_Stop = Annotated[list[str] | None, typer.Option(help="Stop before this text; may be repeated.")]
+_System = Annotated[str | None, typer.Option(help="System message, for models with a chat template.")]
+_Compare = Annotated[bool, typer.Option("--compare", help="Generate once more without drafts and compare.")]
+_Stats = Annotated[Path | None, typer.Option(help="Write the statistics to this file as JSON.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print text and statistics as JSON; with --chat, a line a turn.")]
 
 
 def page(
     bundle: BundleFolder,
-    prompt: Annotated[str | None, typer.Argument(help="The prompt; - reads it from standard input.")] = None,
-    chat: Annotated[
-        bool, typer.Option("--chat", help="Talk: a line is a turn, also from a pipe; end with Ctrl-D.")
-    ] = False,
-    mapping: Annotated[str | None, typer.Option("--map", help=MAP_HELP)] = None,
-    draft_length: Annotated[
-        int | None,
-        typer.Option(
-            help="Tokens to draft each round; 0 does not draft. Default: the plan's, adapted to what is kept."
-        ),
-    ] = None,
-    adapt: Annotated[bool, typer.Option("--adapt/--no-adapt", help="Adapt the plan's draft length.")] = True,
+    prompt: _Prompt = None,
+    chat: _Chat = False,
+    mapping: _Map = None,
+    draft_length: _DraftLength = None,
+    adapt: _Adapt = True,
     min_confidence: MinConfidence = 0.0,
     drafter: Drafter = None,
-    pin: Pin = None,
-    overlap: Annotated[
-        bool | None,
-        typer.Option("--overlap/--no-overlap", help="Draft on while the target verifies. Default: what the plan says."),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens to generate.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.0,
-    top_k: Annotated[int, typer.Option(help="Sample among the k likeliest; 0 means all.")] = 0,
-    top_p: Annotated[float, typer.Option(help="Sample among the likeliest that hold this share.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same text.")] = 0,
-    stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; may be repeated.")] = None,
-    system: System = None,
+    pin: _Pin = None,
+    overlap: _Overlap = None,
+    max_tokens: _MaxTokens = 256,
+    temperature: _Temperature = 0.0,
+    top_k: _TopK = 0,
+    top_p: _TopP = 1.0,
+    seed: _Seed = 0,
+    stop: _Stop = None,
+    system: _System = None,
     raw: Raw = False,
-    compare: Annotated[bool, typer.Option("--compare", help="Generate once more without drafts and compare.")] = False,
-    stats: Annotated[Path | None, typer.Option(help="Write the statistics to this file as JSON.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print text and statistics as JSON; with --chat, a line a turn.")
-    ] = False,
+    compare: _Compare = False,
+    stats: _Stats = None,
+    as_json: _AsJson = False,
 ) -> None:
     """Generate after a prompt and show how it went: mapping, acceptance, tokens per second, speed-up."""
     if chat and (prompt is not None or raw or compare):
         raise UsageError("--chat reads its prompts from standard input; it takes no PROMPT, --raw or --compare")
     text = "" if chat else _prompt_text(prompt)
-    options: dict[str, Any] = {
-        "max_new_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-        "stop": stop or (),
-    }
-    drafting: dict[str, Any] = {
-        "draft_length": draft_length,
-        "adapt": adapt,
-        "min_confidence": min_confidence,
-        "drafter": drafter,
-        "pin": pin,
-        "overlap": overlap,
-    }
+    sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    options: dict[str, Any] = {"max_new_tokens": max_tokens, **sampling, "stop": stop or ()}
+    drafting = {"draft_length": draft_length, "adapt": adapt, "min_confidence": min_confidence, "drafter": drafter}
     bundle = as_folder(bundle)
-    with open_model(bundle, mapping=mapping, **drafting) as model:
+    with open_model(bundle, mapping=mapping, **drafting, pin=pin, overlap=overlap) as model:
+        telling = _Telling(bundle, model, options, stats, as_json)
         if chat:
-            from paceline.commands.chat import talk
-
-            for answer in talk(model, options, system=system, silent=as_json):
-                _finish(
-                    _report(bundle, model, answer, compare=False, options=options), stats, as_json=as_json, as_line=True
-                )
-            return
-        generation = model.generate(as_prompt(model, text, raw=raw, system=system), **options)
-        try:
-            stream(generation, silent=as_json)
-        except KeyboardInterrupt:
-            _finish(_report(bundle, model, generation, compare=False, options=options), stats, as_json=as_json)
-            raise
-        report = _report(bundle, model, generation, compare=compare, options=options)
-        _finish(report, stats, as_json=as_json)
+            telling.conversation(system)
+        else:
+            telling.answer(as_prompt(model, text, raw=raw, system=system), compare=compare)
 
 
 def _prompt_text(prompt: str | None) -> str:
@@ -115,20 +94,43 @@ def _prompt_text(prompt: str | None) -> str:
     return sys.stdin.read()
 
 
-def _report(bundle: Path, model: Model, generation: Generation, *, compare: bool, options: dict[str, Any]) -> RunReport:
-    from paceline.commands.run_report import measure_plain, profiled_plain, report_of
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """Generates with ``options``, and tells how it went: on stderr, as JSON on stdout, and in the file ``stats``."""
 
-    plain = measure_plain(model, generation, options) if compare else profiled_plain(bundle, model)
-    return report_of(model, generation, plain)
+    bundle: Path
+    model: Model
+    options: dict[str, Any]
+    stats: Path | None
+    as_json: bool
 
+    def conversation(self, system: str | None) -> None:
+        """Answer line after line."""
+        from paceline.commands.chat import talk
 
-def _finish(report: RunReport, stats: Path | None, *, as_json: bool, as_line: bool = False) -> None:
-    from paceline.commands.run_report import summary
-    from paceline.files import write_json
+        for answer in talk(self.model, self.options, system=system, silent=self.as_json):
+            self._tell(answer, as_line=True)
 
-    if as_json:
-        print_json(report, line=as_line)
-    for line in summary(report):
-        note(line)
-    if stats is not None:
-        write_json(stats, report)
+    def answer(self, prompt: str | list[Message], *, compare: bool) -> None:
+        """Answer one prompt; an interrupted answer is told as far as it came."""
+        generation = self.model.generate(prompt, **self.options)
+        try:
+            stream(generation, silent=self.as_json)
+        except KeyboardInterrupt:
+            self._tell(generation)
+            raise
+        self._tell(generation, compare=compare)
+
+    def _tell(self, generation: Generation, *, compare: bool = False, as_line: bool = False) -> None:
+        from paceline.commands.run_report import measure_plain, profiled_plain, report_of, summary
+        from paceline.files import write_json
+
+        model = self.model
+        plain = measure_plain(model, generation, self.options) if compare else profiled_plain(self.bundle, model)
+        report = report_of(model, generation, plain)
+        if self.as_json:
+            print_json(report, line=as_line)
+        for line in summary(report):
+            note(line)
+        if self.stats is not None:
+            write_json(self.stats, report)

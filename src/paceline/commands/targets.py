@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
+from paceline.commands.options import AsJson
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, 
 def page(
     action: Annotated[str, typer.Argument(metavar="show", help="'show' for one SoC, with sources.")] = "",
     name: Annotated[str, typer.Argument(metavar="NAME", help="A known SoC, or the path of a TOML file.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the SoCs, or show one with the source of every figure."""
     if action not in ("", "show"):

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from paceline import console
+from paceline.commands.options import AsJson
 from paceline.errors import DeviceUnavailable
 
 EPILOG = """\
@@ -27,7 +28,7 @@ def page(
     other_soc: Annotated[
         bool, typer.Option("--other-soc", help="Unpack it even if this machine cannot run it, to look into it.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Unpack a bundle, after checking what it is for, that it fits the disk, and every byte of it.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
-from paceline.commands.generating import BundleFolder, as_folder
+from paceline.commands.generating import as_folder
+from paceline.commands.options import AsJson, BundleFolder, Limit, Tokens
 from paceline.commands.plotting import Plot, check_options, plot_validation
 from paceline.errors import PacelineError, UsageError
 
@@ -32,35 +33,38 @@ _COLUMNS = (
     "",
 )
 
+_Prompts = Annotated[
+    Path | None, typer.Option(help="Prompts to run: JSON lines, or one a line (default: six built-in ones).")
+]
+_Repeats = Annotated[int, typer.Option(min=1, help="How often each case runs after each prompt.")]
+_DraftLengths = Annotated[
+    str, typer.Option(help="Draft lengths to run, separated by commas (default: all that a plan may choose).")
+]
+_Units = Annotated[list[str] | None, typer.Option("--unit", help="Unit to use; repeat it for several (default: all).")]
+_Pin = Annotated[str | None, typer.Option(help="Run the models on these cores too, e.g. drafter=0,target=1; or auto.")]
+_Margin = Annotated[float, typer.Option(min=0, help="As for 'paceline plan'.")]
+_Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file too.")]
+
 
 def page(
     bundle: BundleFolder,
-    prompts: Annotated[
-        Path | None, typer.Option(help="Prompts to run: JSON lines, or one a line (default: six built-in ones).")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first prompts, this many.")] = None,
-    tokens: Annotated[int, typer.Option(min=2, help="Tokens to generate after each prompt.")] = 48,
-    repeats: Annotated[int, typer.Option(min=1, help="How often each case runs after each prompt.")] = 3,
-    draft_lengths: Annotated[
-        str, typer.Option(help="Draft lengths to run, separated by commas (default: all that a plan may choose).")
-    ] = "",
-    units: Annotated[
-        list[str] | None, typer.Option("--unit", help="Unit to use; repeat it for several (default: all).")
-    ] = None,
-    pin: Annotated[
-        str | None, typer.Option(help="Run the models on these cores too, e.g. drafter=0,target=1; or auto.")
-    ] = None,
-    margin: Annotated[float, typer.Option(min=0, help="As for 'paceline plan'.")] = 0.05,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the result to this file too.")] = None,
+    prompts: _Prompts = None,
+    limit: Limit = None,
+    tokens: Tokens = 48,
+    repeats: _Repeats = 3,
+    draft_lengths: _DraftLengths = "",
+    units: _Units = None,
+    pin: _Pin = None,
+    margin: _Margin = 0.05,
+    output: _Output = None,
     plot: Plot = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run every mapping and draft length that can run here, and compare seconds a token with the prediction.
 
     Passes and host time are measured anew, in turns with the cases, and no case is looked at for its own prediction.
     The decision is what 'paceline plan' would make of these predictions; regret is what it lost to the best case.
     """
-    from paceline.files import write_json
     from paceline.partition import read_bundle
     from paceline.partition.bundle import check_output
     from paceline.runtime.local_task import usable_core_numbers
@@ -89,13 +93,23 @@ def page(
             report=report,
         )
     try:
-        if output is not None:
-            write_json(output, found)
-        if plot is not None:
-            plot_validation(plot, found)
+        _write(found, output, plot)
     finally:  # what took minutes is shown, even where it cannot be written
         console.print_json(found) if as_json else _show(found)
-    if skipped := len(chosen) - found.prompts:
+    _complain(found, len(chosen) - found.prompts)
+
+
+def _write(found: Validation, output: Path | None, plot: Path | None) -> None:
+    from paceline.files import write_json
+
+    if output is not None:
+        write_json(output, found)
+    if plot is not None:
+        plot_validation(plot, found)
+
+
+def _complain(found: Validation, skipped: int) -> None:
+    if skipped:
         console.note(f"{skipped} prompts are longer than the context and were left out")
     if found.strange:
         raise PacelineError(f"{found.strange} speculative texts differ from the plain ones; please report this")

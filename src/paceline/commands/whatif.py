@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
-from paceline.commands.plotting import Chart, Plot, check_options, plot_sweep, plot_what_if
+from paceline.commands.options import AsJson, MaxDraftLength, MemoryGib, SocName, in_bytes
+from paceline.commands.plotting import Chart, ChartName, Plot, check_options, plot_sweep, plot_what_if
 
 if TYPE_CHECKING:
-    from paceline.costmodel import AcceptanceFile
+    from collections.abc import Sequence
+
+    from paceline.partition.axis import Axis
+    from paceline.partition.synthetic import Question
     from paceline.targets import Soc
 
 EPILOG = """\
@@ -23,45 +27,54 @@ Examples:
       --sweep alpha=0.1:0.95:0.05 --sweep bandwidth=5e9:30e9:1e9 --csv sweep.csv
 """
 _MODEL = "A known model, a hub id of one, a model package, a config.json or a .gguf file."
+_PRECISIONS = ("int8", "target=int8,drafter=int4", "int4")
+
+_Target = Annotated[str, typer.Option(metavar="MODEL", help=_MODEL)]
+_Drafter = Annotated[str, typer.Option(metavar="MODEL", help="Another one; without it nothing drafts.")]
+_Alpha = Annotated[
+    float | None, typer.Option(help="Share of drafts that the target keeps; 0.58 where nothing says otherwise.")
+]
+_Acceptance = Annotated[Path | None, typer.Option(help="An acceptance.json that was measured.")]
+_Precision = Annotated[
+    list[str] | None,
+    typer.Option(metavar="P", help="int8, or target=int8,drafter=int4; may be repeated. int8 and int4 unless said."),
+]
+_Cores = Annotated[str, typer.Option(metavar="N", help="Cores of the CPU to try: 1..6, or 1,2,4; all at once.")]
+_Context = Annotated[int | None, typer.Option(metavar="N", help="Tokens that the caches hold; 512.")]
+_Override = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Another figure, as cpu.bandwidth=12e9; may be repeated."),
+]
+_Calibration = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="What 'paceline calibrate' made of profiles of this SoC.")
+]
+_Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=RANGE", help="alpha, context or a figure, as alpha=0.1:0.9:0.1 or =1,2; may be repeated."
+    ),
+]
+_AllLengths = Annotated[bool, typer.Option("--all", help="List every draft length of every configuration.")]
+_Csv = Annotated[Path | None, typer.Option(metavar="FILE", help="Also write every row, or every point.")]
 
 
 def page(
-    soc: Annotated[str, typer.Option(metavar="NAME", help="A SoC ('paceline targets' lists them), or a TOML file.")],
-    target: Annotated[str, typer.Option(metavar="MODEL", help=_MODEL)],
-    drafter: Annotated[str, typer.Option(metavar="MODEL", help="Another one; without it nothing drafts.")] = "",
-    alpha: Annotated[
-        float | None, typer.Option(help="Share of drafts that the target keeps; 0.58 where nothing says otherwise.")
-    ] = None,
-    acceptance: Annotated[Path | None, typer.Option(help="An acceptance.json that was measured.")] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="P", help="int8, or target=int8,drafter=int4; may be repeated. int8 and int4 unless said."
-        ),
-    ] = None,
-    cores: Annotated[str, typer.Option(metavar="N", help="Cores of the CPU to try: 1..6, or 1,2,4; all at once.")] = "",
-    context: Annotated[int | None, typer.Option(metavar="N", help="Tokens that the caches hold; 512.")] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="Another figure, as cpu.bandwidth=12e9; may be repeated."),
-    ] = None,
-    memory: Annotated[
-        float | None,
-        typer.Option(min=0, max=1 << 20, metavar="GIB", help="Memory to stay within (default: the SoC's)."),
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What 'paceline calibrate' made of profiles of this SoC.")
-    ] = None,
-    max_draft_length: Annotated[int, typer.Option(min=0, max=64, help="Longest draft to consider.")] = 8,
-    sweep: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY=RANGE", help="alpha, context or a figure, as alpha=0.1:0.9:0.1 or =1,2; may be repeated."
-        ),
-    ] = None,
-    all_lengths: Annotated[bool, typer.Option("--all", help="List every draft length of every configuration.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write every row, or every point.")] = None,
+    soc: SocName,
+    target: _Target,
+    drafter: _Drafter = "",
+    alpha: _Alpha = None,
+    acceptance: _Acceptance = None,
+    precision: _Precision = None,
+    cores: _Cores = "",
+    context: _Context = None,
+    override: _Override = None,
+    memory: MemoryGib = None,
+    calibration: _Calibration = None,
+    max_draft_length: MaxDraftLength = 8,
+    sweep: _Sweep = None,
+    all_lengths: _AllLengths = False,
+    as_json: AsJson = False,
+    csv: _Csv = None,
     plot: Plot = None,
     chart: Chart = None,
 ) -> None:
@@ -71,16 +84,12 @@ def page(
     of it. With --sweep, print what is best at every point instead.
     """
     from paceline.commands import whatif_options as read
-    from paceline.commands import whatif_report as report
-    from paceline.costmodel import read_calibration
+    from paceline.costmodel import read_acceptance, read_calibration
     from paceline.files import check_place
     from paceline.models import model_named
     from paceline.partition.axis import read_axis
-    from paceline.partition.break_even import break_even
     from paceline.partition.figures import with_figures
-    from paceline.partition.sweep import sweep as swept
     from paceline.partition.synthetic import Question
-    from paceline.partition.whatif import what_if
 
     axes = [read_axis(text) for text in sweep or ()]
     check_options(plot, chart, axes=axes, beside=csv)
@@ -94,24 +103,47 @@ def page(
         soc=with_figures(board, overrides),
         target=target_spec,
         drafter=drafter_spec,
-        precisions=read.read_pairs(
-            precision or ["int8", "target=int8,drafter=int4", "int4"], drafts=drafter_spec is not None
-        ),
+        precisions=read.read_pairs(precision or _PRECISIONS, drafts=bool(drafter)),
         cpu_cores=read.read_cores(cores),
         context=context,
         alpha=alpha,
-        acceptance=_read(acceptance),
+        acceptance=read_acceptance(acceptance) if acceptance else None,
         max_draft_length=max_draft_length,
-        memory_bytes=None if memory is None else int(memory * (1 << 30)),
+        memory_bytes=in_bytes(memory),
         calibration=read_calibration(calibration, soc=board.name) if calibration else None,
     )
     if axes:
-        found = swept(question, axes)
-        report.write_points(csv, found)
-        if plot is not None:
-            plot_sweep(plot, question, found)
-        report.points_json(question, found) if as_json else report.show_points(question, found)
-        return
+        _answer_at_points(question, axes, csv, plot, as_json=as_json)
+    else:
+        _answer(question, csv, plot, chart, as_json=as_json, all_lengths=all_lengths)
+
+
+def _answer_at_points(
+    question: Question, axes: Sequence[Axis], csv: Path | None, plot: Path | None, *, as_json: bool
+) -> None:
+    from paceline.commands import whatif_report as report
+    from paceline.partition.sweep import sweep
+
+    found = sweep(question, axes)
+    report.write_points(csv, found)
+    if plot is not None:
+        plot_sweep(plot, question, found)
+    report.points_json(question, found) if as_json else report.show_points(question, found)
+
+
+def _answer(
+    question: Question,
+    csv: Path | None,
+    plot: Path | None,
+    chart: ChartName | None,
+    *,
+    as_json: bool,
+    all_lengths: bool,
+) -> None:
+    from paceline.commands import whatif_report as report
+    from paceline.partition.break_even import break_even
+    from paceline.partition.whatif import what_if
+
     answer = what_if(question)
     inverse = break_even(question, answer.rows)
     report.write_rows(csv, answer)
@@ -134,9 +166,3 @@ def _soc(name: str) -> Soc:
         driver = select_driver()
         gpu = driver.name if driver else ""
     return load_soc(name, gpu=gpu)
-
-
-def _read(path: Path | None) -> AcceptanceFile | None:
-    from paceline.costmodel import read_acceptance
-
-    return None if path is None else read_acceptance(path)
