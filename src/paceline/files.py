@@ -18,6 +18,7 @@ from paceline.errors import OutputError, PacelineError, UsageError
 
 T = TypeVar("T")
 _BLOCK = 1 << 20
+_STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +98,8 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno == errno.ENOSPC:
             raise OutputError(f"the disk is full: {path} was not written; free some room and run it again") from error
         reason = error.strerror or str(error)
+        if error.errno == errno.ENOENT and not path.parent.is_dir():
+            reason = f"there is no folder {path.parent}"
         raise OutputError(f"cannot write {path}: {reason}") from error
 
 
@@ -109,16 +112,28 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         OutputError: ``path`` is taken, cannot be written, or the disk is full.
     """
-    if path.exists() and not replace and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError(f"{path} exists already; choose another output or remove it")
+    if not replace:
+        _check_free(path)
     with writing(path), _new_parents(path):
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
         try:
             yield scratch
             scratch.chmod(0o755)
+            if not replace:
+                _check_free(path)  # somebody else may have made it meanwhile
             _exchange(scratch, path)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError(f"{path} exists already; choose another output or remove it")
+
+
+def _hidden(path: Path) -> str:
+    """How the name of something begins that becomes ``path``; short, for names may have 255 bytes."""
+    return f".{path.name[:40]}-"
 
 
 @contextmanager
@@ -171,11 +186,17 @@ def write_bytes(path: Path, data: bytes) -> None:
         OutputError: the place cannot be written, or the disk is full.
     """
     with writing(path):
-        if path.exists() and not path.is_file():
-            path.write_bytes(data)
+        if is_stream(path):
+            with path.open("ab") as file:
+                file.write(data)
         else:
             with _renamed(path.resolve()) as file:
                 file.write(data)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether ``path`` is no file to be replaced: a pipe, a device, or a stream of this process, wherever that goes."""
+    return path.exists() and (not path.is_file() or path.parent in _STREAMS)
 
 
 @contextmanager
@@ -186,19 +207,24 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
         OutputError: ``path`` exists and is not to be replaced, cannot be written, or the disk is full.
     """
     with writing(path):
-        if path.exists() and not path.is_file():
-            with path.open("wb") as file:
+        if is_stream(path):
+            with path.open("ab") as file:
                 yield file
             return
-        if path.exists() and not replace:
-            raise OutputError(f"{path} exists already; choose another output or remove it")
+        _check_new(path, replace)
         with _renamed(path.resolve()) as file:
             yield file
+            _check_new(path, replace)  # somebody else may have made it meanwhile
+
+
+def _check_new(path: Path, replace: bool) -> None:
+    if path.exists() and not replace:
+        raise OutputError(f"{path} exists already; replace it with --force, or choose another output")
 
 
 @contextmanager
 def _renamed(path: Path) -> Iterator[IO[bytes]]:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=_hidden(path), dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

@@ -15,6 +15,7 @@ from paceline.files import (
     cache_folder,
     check_place,
     describe,
+    new_file,
     new_folder,
     read_json,
     write_bytes,
@@ -92,6 +93,32 @@ def test_an_unwritable_place_is_a_sentence(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="the disk is full"), writing(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    with pytest.raises(OutputError, match="folder exists already"), new_folder(folder):
+        (folder / "of somebody else").mkdir(parents=True)
+    with pytest.raises(OutputError, match="file exists already"), new_file(file) as new:
+        new.write(b"ours")
+        file.write_bytes(b"theirs")
+    assert file.read_bytes() == b"theirs" and [entry.name for entry in folder.iterdir()] == ["of somebody else"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"folder", "file"}
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "\u65e5" * 85])
+def test_names_as_long_as_names_may_be(tmp_path: Path, name: str) -> None:
+    write_bytes(tmp_path / name, b"value")
+    with new_folder(tmp_path / "folders" / name) as scratch:
+        (scratch / "x").touch()
+    assert (tmp_path / name).read_bytes() == b"value" and (tmp_path / "folders" / name / "x").exists()
+    with pytest.raises(OutputError, match="File name too long"):
+        write_bytes(tmp_path / (name + "b"), b"value")
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write .*: there is no folder .*absent$"):
+        write_bytes(tmp_path / "absent" / "x", b"value")
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

@@ -70,6 +70,20 @@ def test_what_is_left_out_is_said(null_bundle: MakeBundle, tmp_path: Path) -> No
     assert set(only["left_out"]) == {"target.f32.gpu.vmfb", "drafter.f32.gpu.vmfb"}
 
 
+def test_a_dash_is_standard_output_and_input(null_bundle: MakeBundle, tmp_path: Path) -> None:
+    folder, file, out = null_bundle(), tmp_path / "x.tar.zst", tmp_path / "out"
+    paceline = [sys.executable, "-m", "paceline"]
+    for redirected in ("wb", "ab"):  # a regular file behind standard output is none to be replaced
+        with file.open(redirected) as stdout:
+            subprocess.run([*paceline, "pack", str(folder), "-o", "-"], stdout=stdout, check=True)
+        with file.open("rb") as stdin:
+            subprocess.run([*paceline, "unpack", "-", "-o", str(out), "--force"], stdin=stdin, check=True)
+        assert {p.name: p.read_bytes() for p in out.iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
+        file.unlink()
+    said = call("pack", folder, "-o", "-", "--json")
+    assert said.exit_code == 2 and "--json" in said.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "found"),
     [
@@ -77,7 +91,8 @@ def test_what_is_left_out_is_said(null_bundle: MakeBundle, tmp_path: Path) -> No
         (("pack", "{folder}", "-o", "{file}", "--unit", "npu"), 2, "null has no unit 'npu'"),
         (("pack", "{folder}", "-o", "{file}", "--unit", "cpu", "--only-plan"), 2, "decides the units"),
         (("pack", "{folder}", "-o", "{folder}"), 1, "cannot write"),
-        (("pack", "{folder}", "-o", "{folder}/no/x.tar.zst"), 1, "cannot write"),
+        (("pack", "{folder}", "-o", "{folder}/no/x.tar.zst"), 1, "there is no folder"),
+        (("pack", "{folder}", "-o", "{folder}/bundle.json", "--force"), 1, "is a part of the bundle"),
         (("pack", "{folder}/no", "-o", "{file}"), 1, "is not a bundle"),
         (("pack", "{folder}"), 2, "Missing option"),
         (("unpack", "{file}"), 1, "No such file"),

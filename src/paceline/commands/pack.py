@@ -9,6 +9,7 @@ import typer
 
 from paceline import console
 from paceline.commands.options import AsJson
+from paceline.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from paceline.partition.contents import Contents
@@ -23,7 +24,9 @@ Examples:
 
 def page(
     bundle: Annotated[Path, typer.Argument(help="Folder that 'paceline compile' made.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The new file, NAME.tar.zst.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The new file, NAME.tar.zst; - is standard output.")
+    ],
     only_plan: Annotated[
         bool, typer.Option("--only-plan", help="Leave out programs and weights that the stored plan does not run.")
     ] = False,
@@ -35,17 +38,24 @@ def page(
 
     Every byte is checked against its checksum. The same bundle gives the same bytes.
     """
+    from paceline.files import is_stream
     from paceline.partition.contents import list_contents
     from paceline.runtime.pack import pack
 
+    if str(output) == "-":
+        output = Path("/dev/stdout")
+    if as_json and is_stream(output):
+        raise UsageError(f"{output} holds the pack; it takes no --json")
     contents = list_contents(bundle, only_plan=only_plan, units=tuple(unit or ()))
+    if output.resolve() in {(bundle / name).resolve() for name in (*contents.files, *contents.left_out)}:
+        raise OutputError(f"{output} is a part of the bundle; choose another output")
     with console.progress() as report:
         manifest = pack(contents, output, replace=force, report=report)
-    size = output.stat().st_size if output.is_file() else None
+    size = None if is_stream(output) else output.stat().st_size
     if as_json:
         found = {"file": str(output), "bytes": size, "left_out": contents.left_out, "remarks": contents.remarks}
         console.print_json({**found, "manifest": manifest})
-    elif size is not None:  # a pipe holds the pack, and takes no remarks
+    elif size is not None:  # a stream holds the pack, and takes no remarks
         _show(contents, manifest, output, size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +16,12 @@ EPILOG = """\
 Examples:
   $ paceline unpack smollm2.tar.zst
   smollm2: smollm2 for rk3588, 9 files, 676.3 MB; next: paceline run smollm2 PROMPT
-  $ paceline pack bundles/smollm2 -o /dev/stdout | ssh board paceline unpack /dev/stdin -o smollm2
+  $ paceline pack bundles/smollm2 -o - | ssh board paceline unpack - -o smollm2
 """
 
 
 def page(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that 'paceline pack' made, or a pipe.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that 'paceline pack' made, or a pipe; - is standard input.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="BUNDLE", help="The new folder (default: FILE's name).")
     ] = None,
@@ -37,6 +38,8 @@ def page(
     """
     from paceline.runtime.unpack import check_machine, unpack
 
+    if str(file) == "-":
+        file = Path("/dev/stdin")
     try:
         with console.progress() as report:
             judge = (lambda bundle: None) if other_soc else check_machine
@@ -47,4 +50,4 @@ def page(
         console.print_json({"folder": str(folder), "manifest": manifest})
     else:
         what = f"{manifest.name} for {manifest.soc}, {len(manifest.files)} files, {manifest.total / 1e6:.1f} MB"
-        print(f"{folder}: {what}; next: paceline run {folder} PROMPT")
+        print(f"{folder}: {what}; next: paceline run {shlex.quote(str(folder))} PROMPT")
