@@ -21,7 +21,9 @@ Examples:
 
 
 def page(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File that 'paceline pack' made, or a pipe; - is standard input.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="File that 'paceline pack' made, or a pipe; - is standard input.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="BUNDLE", help="The new folder (default: FILE's name).")
     ] = None,
