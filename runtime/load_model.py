@@ -10,6 +10,7 @@ from paceline.errors import DeviceUnavailable, PlanError
 from paceline.partition import Bundle, Mapping, Plan, read_bundle
 from paceline.runtime.device import Device, open_device
 from paceline.runtime.fallback import Standby, spare_cpu
+from paceline.runtime.heap import give_back
 from paceline.runtime.local_task import usable_core_numbers
 from paceline.runtime.model import Model
 from paceline.runtime.pack_cache import bundle_folder
@@ -79,6 +80,7 @@ def _loaded(folder: Path, bundle: Bundle, setting: Setting, stand_in: Device | N
             stack.callback(programs[role].close)
         # All went well: the model closes them from here on.
         stack.pop_all()
+    give_back()
     return Model(
         bundle,
         setting,

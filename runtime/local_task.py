@@ -17,6 +17,7 @@ from typing import Any
 
 from paceline.errors import DeviceUnavailable
 from paceline.runtime.calling import giving_way, starting_on
+from paceline.runtime.heap import keep_large_buffers_apart
 from paceline.runtime.iree_program import IreeDevice
 from paceline.targets import ProcessingUnit
 
@@ -33,6 +34,7 @@ def open_cpu(unit: ProcessingUnit, *, cores: int | None = None, pin: Collection[
             are here.
     """
     check_architecture(unit, platform.machine())
+    keep_large_buffers_apart()  # IREE's buffers of this device are the process's own
     if pin:
         return _open_pinned(unit, tuple(sorted(pin)))
     available = usable_cores()
