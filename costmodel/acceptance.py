@@ -253,10 +253,14 @@ class AcceptanceFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
         Empty where it judged no draft.
         """
+        totals = self.rounds_of(drafter, task=task)
+        return totals if any(total.alpha is not None for total in totals) else ()
+
+    def rounds_of(self, drafter: str, *, task: str = "all") -> tuple[Acceptance, ...]:
+        """As ``of``, also where it judged no draft, because there was none."""
         parts = [part for part in self.histograms if part.drafter == drafter and task in ("all", part.task)]
         lengths = sorted({part.asked for part in parts})
-        totals = [merge([part for part in parts if part.asked == asked], task=task) for asked in lengths]
-        return tuple(totals) if any(total.alpha is not None for total in totals) else ()
+        return tuple(merge([part for part in parts if part.asked == asked], task=task) for asked in lengths)
 
 
 def read_acceptance(path: Path, *, bundle: str | None = None) -> AcceptanceFile:

@@ -8,16 +8,19 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from paceline.costmodel.model_spec import Positive, PositiveFloat
+from paceline.costmodel.model_spec import Positive
 from paceline.costmodel.overlap import Slowdown
 from paceline.errors import ProfileError
 from paceline.files import read_json
-from paceline.targets.places import is_pinned
+from paceline.targets.places import cores_of, is_pinned
 
 SCHEMA = 2  # passes have a position, and host time a drafter, since 2
 PROFILE = "profile.json"
 Role = Literal["drafter", "target"]
 Drafting = Literal["none", "model", "ngram"]
+# No clock shows less than a nanosecond, and nobody waits a day for a pass: such a figure was damaged or made up.
+Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=86_400.0)]
+Slower = Annotated[float, msgspec.Meta(gt=0, le=86_400.0)]
 _MEMORY_SLACK = 8  # a kernel update moves the memory that the machine reports by less than an eighth
 
 
@@ -61,9 +64,14 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cores: Positive
     width: Positive
     position: Annotated[int, msgspec.Meta(ge=0)]
-    seconds: PositiveFloat
-    spread: float
-    repeats: int
+    seconds: Seconds
+    spread: Annotated[float, msgspec.Meta(ge=0)]
+    repeats: Positive
+
+    def __post_init__(self) -> None:
+        named = len(cores_of(self.unit))
+        if is_pinned(self.unit) and named != self.cores:
+            raise ValueError(f"{self.unit!r} names {named} cores, found {self.cores}")
 
 
 class HostTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,7 +79,7 @@ class HostTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     drafter: Drafting
     draft_length: Annotated[int, msgspec.Meta(ge=0)]
-    seconds: Annotated[float, msgspec.Meta(ge=0)]
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400.0)]
 
 
 class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,8 +91,8 @@ class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     target: str
     drafter: str
     width: Positive
-    slows_target: PositiveFloat
-    slows_drafter: PositiveFloat
+    slows_target: Slower
+    slows_drafter: Slower
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +104,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     schema: int = SCHEMA
     bundle: str
     machine: Machine
-    context: int
+    context: Positive
     measurements: tuple[Measurement, ...]
     host: tuple[HostTime, ...] = ()
     contention: tuple[Contention, ...] = ()

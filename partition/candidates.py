@@ -90,6 +90,7 @@ class Search:
     unavailable: Table[str, str]
     max_draft_length: int
     memory_bytes: int | None
+    why_no_lookup: str = "nobody measured how much of prompt lookup is kept; run 'paceline profile'"
 
     def candidates(self) -> Iterator[Candidate]:
         """All of them; a mapping that is ruled out comes once, with its shortest draft."""
@@ -107,7 +108,7 @@ class Search:
 
     def _why_not(self, mapping: Mapping) -> str | None:
         if mapping.drafter == NGRAM and NGRAM not in self.beliefs:
-            return "nobody measured how much of prompt lookup is kept; run 'paceline profile'"
+            return self.why_no_lookup
         return why_not_mapping(
             self.bundle, mapping, unavailable=self.unavailable, memory_bytes=self.memory_bytes
         ) or self._unmeasured(mapping)

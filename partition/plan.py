@@ -7,14 +7,16 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from paceline.costmodel.model_spec import Positive
 from paceline.errors import PlanError
 from paceline.files import read_json
-from paceline.targets.places import are_apart
+from paceline.targets.places import are_apart, cores_of
 
 SCHEMA = 1
 PLAN = "plan.json"
 NGRAM = "ngram"
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e9)]  # of seconds, tokens or times; more was damaged or made up
 
 
 class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,6 +27,10 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     target: str
     drafter: str | None = None
+
+    def __post_init__(self) -> None:
+        for place in (self.target, self.drafter or ""):
+            cores_of(place)  # refuses what is none
 
     def __str__(self) -> str:
         return f"target={self.target}" + (f",drafter={self.drafter}" if self.drafter else "")
@@ -43,14 +49,14 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drafter works beside the target, ``draft`` is what the target waits for it.
     """
 
-    seconds_per_token: float
-    tokens_per_round: float
-    round_seconds: float
-    draft: float
-    verify: float
-    host: float
-    speedup: float
-    speedup_over_best: float
+    seconds_per_token: Amount
+    tokens_per_round: Amount
+    round_seconds: Amount
+    draft: Amount
+    verify: Amount
+    host: Amount
+    speedup: Amount
+    speedup_over_best: Amount
     source: Literal["profile", "roofline", "calibration"]
 
 
@@ -118,16 +124,20 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     bundle: str
     soc: str
     mapping: Mapping
-    draft_length: int
+    draft_length: Annotated[int, msgspec.Meta(ge=0)]
     overlap: bool = False
     precision: dict[str, str]
-    cores: dict[str, int]
-    context: int
-    alpha: float
+    cores: dict[str, Positive]
+    context: Positive
+    alpha: Probability
     alpha_source: str
     estimate: Estimate
     pacing: Pacing | None = None
     rejected: tuple[Alternative, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.overlap and not self.mapping.two_processors:
+            raise ValueError(f"{self.mapping} is no drafter beside a target, which could overlap")
 
 
 def read_plan(folder: Path) -> Plan:

@@ -46,7 +46,7 @@ def choose(
         profile: measured times; None means a roofline over the bundle's SoC, taught by ``calibration`` if there is one.
         acceptance: histograms of the drafter model, one for each draft length that was asked for. ``alpha`` replaces
             them; without either DEFAULT_ALPHA is assumed.
-        ngram: of prompt lookup, which is no candidate without it.
+        ngram: of prompt lookup, which is no candidate without it, or where it never found anything to draft.
         unavailable: why a unit cannot be used here, by its name.
         margin: speculation must be better than 1 + margin times the best plain decoding.
         memory_bytes: budget instead of the SoC's memory.
@@ -65,6 +65,8 @@ def choose(
         max_draft_length=max_draft_length,
         memory_bytes=memory_bytes,
     )
+    if ngram:  # measured, which the search hears of only where something was found
+        search = replace(search, why_no_lookup="prompt lookup found nothing to draft in the texts that were measured")
     # Sorting is stable and candidates come in the order that breaks ties, once short drafts are first.
     ranked = sorted(search.candidates(), key=lambda candidate: (candidate.seconds, candidate.draft_length))
     return _plan(search, ranked, margin)

@@ -83,6 +83,19 @@ class MeasuredTimes:
         return self.profile.pinned
 
 
+def check_profile(bundle: Bundle, profile: Profile) -> None:
+    """Refuse a profile that says it is of these programs, and is not.
+
+    Raises:
+        ProfileError: of other widths or another context.
+    """
+    if strange := {entry.width for entry in profile.measurements} - set(bundle.widths):
+        raise ProfileError(f"the profile has passes of {min(strange)} tokens, {bundle.name} has none; profile it again")
+    if profile.context != bundle.context:
+        found = f"the profile is of a context of {profile.context}, {bundle.name} has {bundle.context}"
+        raise ProfileError(f"{found}; profile it again")
+
+
 @dataclass(frozen=True, slots=True)
 class RooflineTimes:
     """Times of a board that is not at hand; host time is taken as none.

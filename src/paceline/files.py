@@ -276,7 +276,7 @@ def parse_json(
         if found != schema:
             raise error(_with(f"{where} has schema {found}, expected {schema}", remedy))
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as reason:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UsageError) as reason:
         raise error(_with(f"{where} is not a valid {kind.__name__}: {reason}", remedy)) from reason
 
 

@@ -83,7 +83,7 @@ def test_host_time_is_a_line_between_the_measured_lengths() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 1e3), st.floats(-1e3, 1e3)), min_size=1, unique_by=lambda p: p[0]),
+    st.lists(st.tuples(st.integers(0, 1000), st.floats(-1e3, 1e3)), min_size=1, unique_by=lambda p: p[0]),
     st.floats(0, 2e3),
 )
 def test_interpolation_is_that_of_numpy(points: list[tuple[float, float]], at: float) -> None:
@@ -110,6 +110,33 @@ def test_missing(tmp_path: Path) -> None:
 def test_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "profile.json").write_text(text)
     with pytest.raises(ProfileError, match=r"profile\.json is not a valid Profile"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("measurements", 0, "seconds"), 1e308),
+        (("measurements", 0, "seconds"), 1e-320),
+        (("measurements", 0, "spread"), -1.0),
+        (("measurements", 0, "repeats"), 0),
+        (("measurements", 0, "unit"), "cpu@x"),
+        (("measurements", 0, "unit"), "cpu@0-7"),
+        (("host", 0, "seconds"), 1e308),
+        (("context",), 0),
+    ],
+)
+def test_figures_that_nobody_measured(tmp_path: Path, place: tuple[Any, ...], value: object) -> None:
+    document = msgspec.json.decode(msgspec.json.encode(PROFILE))
+    document["host"] = [{"drafter": "none", "draft_length": 0, "seconds": 0.001}]
+    write_json(tmp_path / "profile.json", document)
+    read(tmp_path)
+    part = document
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    write_json(tmp_path / "profile.json", document)
+    with pytest.raises(ProfileError, match=r"profile\.json is not a valid Profile: .*; run 'paceline profile"):
         read(tmp_path)
 
 

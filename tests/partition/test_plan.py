@@ -41,6 +41,24 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_plan(tmp_path) == PLAN
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"draft_length": -1},
+        {"cores": {"cpu": 0}},
+        {"context": -1},
+        {"alpha": 2.0},
+        {"mapping": {"target": "cpu@x"}},
+        {"mapping": {"target": "cpu", "drafter": "cpu@0"}, "overlap": True},
+        {"estimate": {**msgspec.to_builtins(ESTIMATE), "speedup": 1e308}},
+    ],
+)
+def test_a_plan_that_nobody_made(tmp_path: Path, changes: dict[str, object]) -> None:
+    write_json(tmp_path / "plan.json", {**msgspec.to_builtins(PLAN), **changes})
+    with pytest.raises(PlanError, match=r"plan\.json is not a valid Plan: .*; run 'paceline plan"):
+        read_plan(tmp_path)
+
+
 def test_no_plan_or_another_schema(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"plan\.json is missing"):
         read_plan(tmp_path)

@@ -22,10 +22,10 @@ from paceline.costmodel import (
     expected_tokens,
     weights_bytes,
 )
-from paceline.errors import PlanError, UsageError
+from paceline.errors import PlanError, ProfileError, UsageError
 from paceline.files import FileEntry
 from paceline.partition import Bundle, BundledModel, Failure, Mapping, Plan, TokenIds, choose
-from paceline.partition.times import RooflineTimes
+from paceline.partition.times import RooflineTimes, check_profile
 from paceline.targets import Figure, ProcessingUnit, Soc
 
 UNITS = ("cpu", "gpu")
@@ -290,6 +290,25 @@ def test_prompt_lookup_needs_its_own_measurement() -> None:
     assert plan.alpha == NGRAM.alpha and plan.alpha_source == "measured on all tasks"
     assert plan.estimate.tokens_per_round == pytest.approx(1 + sum(NGRAM.shares(plan.draft_length)))
     assert plan.estimate.draft == 0.0 and plan.precision == {"target": "f32"}
+
+
+def test_prompt_lookup_that_found_nothing_was_measured() -> None:
+    plan = choose(
+        BUNDLE, profile=profile(), ngram=(Acceptance(drafter="ngram", target="f32", asked=4, counts={0: (9,)}),)
+    )
+    assert reasons(plan, target="cpu", drafter="ngram") == [
+        "prompt lookup found nothing to draft in the texts that were measured"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"context": 4}, "of a context of 256, .* has 4;"), ({"widths": (1, 2, 4)}, "passes of 8 tokens, .* has none")],
+)
+def test_a_profile_of_other_programs(changes: dict[str, Any], said: str) -> None:
+    check_profile(BUNDLE, profile())
+    with pytest.raises(ProfileError, match=said):
+        check_profile(msgspec.structs.replace(BUNDLE, **changes), profile())
 
 
 def test_measured_acceptance_counts_as_it_is_not_as_independent() -> None:

@@ -118,7 +118,7 @@ def _known(
         calibration=taught,
         unavailable=unavailable,
         model=kept.of(bundle.drafter.precision) if kept and bundle.drafter else (),
-        ngram=kept.of("ngram") if kept else (),
+        ngram=kept.rounds_of("ngram") if kept else (),
     )
 
 
@@ -134,12 +134,15 @@ def _draw(plot: Path, chart: ChartName | None, plan: Plan, known: _Known, alpha:
 
 def _measured(folder: Path, bundle: Bundle) -> tuple[Profile, dict[str, str]]:
     from paceline.costmodel import read_profile
+    from paceline.partition.times import check_profile
     from paceline.runtime.machine import this_machine
     from paceline.runtime.measure import usable_units
 
     devices, unavailable = usable_units(bundle)
     machine = this_machine({unit: device.description for unit, device in devices.items()})
-    return read_profile(folder, bundle=bundle.digest, machine=machine), unavailable
+    profile = read_profile(folder, bundle=bundle.digest, machine=machine)
+    check_profile(bundle, profile)
+    return profile, unavailable
 
 
 def _kept(folder: Path, given: Path | None, bundle: Bundle, *, needed: bool) -> AcceptanceFile | None:
