@@ -8,13 +8,16 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from paceline.console import Report, quiet
-from paceline.files import cache_folder, writing
+from paceline.errors import OutputError
+from paceline.files import cache_folder
+from paceline.runtime.bundle_cache import LOCK, PACKS
 from paceline.runtime.pack_stream import open_pack
 from paceline.runtime.unpack import check_machine, write_members
 
@@ -30,8 +33,8 @@ def bundle_folder(path: Path, *, report: Report = quiet) -> Path:
     if not path.exists() or path.is_dir():
         return path
     with open_pack(path) as pack:
-        folder = cache_folder("packs") / hashlib.sha256(pack.head).hexdigest()
-        if folder.is_dir():
+        folder = cache_folder(PACKS) / hashlib.sha256(pack.head).hexdigest()
+        if os.access(folder, os.F_OK):
             return folder
         check_machine(pack.bundle)
         with _alone(folder.parent):
@@ -45,9 +48,13 @@ def bundle_folder(path: Path, *, report: Report = quiet) -> Path:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait for other processes that unpack into ``folder``: the second finds what the first has made."""
-    with writing(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = "set PACELINE_CACHE to a folder that may be written, or unpack it with 'paceline unpack'"
+        raise OutputError(f"cannot write into the cache, {folder}: {reason}; {remedy}") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for left in folder.glob(".*-*"):  # of a process that was killed: a live one would hold the lock

@@ -57,7 +57,8 @@ class Health:
     """The whole report; ``packages`` maps a package to its version, empty where it is not installed.
 
     ``cpu_ready`` says that models can decode on the CPU, ``gpu_ready`` the same of a Vulkan device,
-    ``compile_ready`` that models can be imported and compiled here.
+    ``compile_ready`` that models can be imported and compiled here. ``cached_bundles`` were unpacked from packs that
+    are used like folders, or sent here over ssh.
     """
 
     paceline: str
@@ -70,6 +71,8 @@ class Health:
     memory_bytes: int
     cache: str
     cache_free_bytes: int
+    cached_bundles: int
+    cached_bundle_bytes: int
     drivers: tuple[Gpu, ...]
     cpu_ready: bool
     gpu_ready: bool
@@ -80,9 +83,10 @@ class Health:
 def examine() -> Health:
     """Look at this machine; takes a moment for each Vulkan driver, because every one is asked for its device."""
     from paceline.files import cache_folder
+    from paceline.runtime.bundle_cache import cached_bundles
     from paceline.targets.host import count_cores, detect_cpu, memory_bytes
 
-    cpu, cache = detect_cpu(), cache_folder()
+    cpu, cache, bundles = detect_cpu(), cache_folder(), cached_bundles()
     packages = {name: version_of(name) for name in PACKAGES}
     drivers = _gpus()
     free = _free_bytes(cache)
@@ -100,6 +104,8 @@ def examine() -> Health:
         memory_bytes=memory_bytes(),
         cache=str(cache),
         cache_free_bytes=free,
+        cached_bundles=len(bundles),
+        cached_bundle_bytes=sum(bundles.values()),
         drivers=drivers,
         cpu_ready=cpu_ready,
         gpu_ready=gpu_ready,

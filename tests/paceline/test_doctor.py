@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import sys
 from pathlib import Path
@@ -61,6 +62,28 @@ def test_a_complete_machine_misses_nothing() -> None:
     assert found["cpu_ready"] and found["gpu_ready"] and found["compile_ready"]
     assert [entry for entry in found["missing"] if "room on the disk" not in entry["what"]] == []
     assert found["cores"] >= 1 and found["memory_bytes"] > 0 and found["cache_free_bytes"] > 0
+
+
+def test_bundles_in_the_cache_are_counted_and_cleared(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert (report()["cached_bundles"], report()["cached_bundle_bytes"]) == (0, 0)
+    for place in ("packs/0a", "packs/.0a-left", "sent/0b"):
+        (folder := cache / place / "more").mkdir(parents=True)
+        (folder / "weights").write_bytes(bytes(500_000))
+    (cache / "packs" / ".lock").touch()
+    (cache / "swiftshader").mkdir()
+    assert (report()["cached_bundles"], report()["cached_bundle_bytes"]) == (3, 1_500_000)
+    assert "3 bundles of 1.5 MB in it" in run().stdout.replace("\n", " ")
+    with (cache / "sent" / "0b" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = run("--clear-bundles", "--json")
+    assert (
+        said.stderr
+        == f"removed 2 bundles of 1.0 MB from the cache\nnot removed: somebody writes into {cache}/sent/0b\n"
+    )
+    assert json.loads(said.stdout)["cached_bundles"] == 1
+    assert run("--clear-bundles").stderr == "removed 1 bundle of 0.5 MB from the cache\n"
+    assert {path.name for path in cache.rglob("*")} == {"packs", ".lock", "sent", "swiftshader"}
 
 
 def test_it_says_which_driver_will_be_used_and_why_others_are_not() -> None:

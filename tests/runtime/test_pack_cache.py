@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from paceline.errors import BundleError, DeviceUnavailable
+from paceline.errors import BundleError, DeviceUnavailable, OutputError
 from paceline.files import describe, write_json
 from paceline.partition import Bundle, read_bundle
 from paceline.partition.contents import list_contents
@@ -83,6 +83,12 @@ def test_packs_of_other_contents_have_other_folders(packed: Path, null_bundle: M
     assert bundle_folder(packed) != bundle_folder(other)
     moved = packed.rename(tmp_path / "renamed")
     assert bundle_folder(moved) != bundle_folder(other)
+
+
+def test_a_cache_that_cannot_be_written(packed: Path, cache: Path) -> None:
+    cache.parent.write_text("no folder")
+    with pytest.raises(OutputError, match=r"cannot write into the cache, .*; set PACELINE_CACHE to a folder"):
+        bundle_folder(packed)
 
 
 def test_nothing_is_kept_of_a_damaged_pack(packed: Path, cache: Path) -> None:

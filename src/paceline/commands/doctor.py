@@ -25,6 +25,10 @@ def page(
         bool,
         typer.Option("--install-swiftshader", help="Put SwiftShader (Vulkan on the CPU) into the cache, without root."),
     ] = False,
+    clear_bundles: Annotated[
+        bool,
+        typer.Option("--clear-bundles", help="Remove bundles from the cache: unpacked ones, and those sent over ssh."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what this machine can do, what is missing, and the command that gets it.
@@ -38,6 +42,8 @@ def page(
 
         with console.progress() as report:
             vulkan_driver.install_swiftshader(report)
+    if clear_bundles:
+        _clear_bundles()
     health = examine()
     if as_json:
         console.print_json(health)
@@ -45,6 +51,19 @@ def page(
         _show(health)
     if not health.cpu_ready:
         raise typer.Exit(1)
+
+
+def _clear_bundles() -> None:
+    from paceline.runtime.bundle_cache import remove_cached_bundles
+
+    gone, busy = remove_cached_bundles()
+    console.note(f"removed {_counted(len(gone), sum(gone.values()))} from the cache")
+    for folder in busy:
+        console.note(f"not removed: somebody writes into {folder}")
+
+
+def _counted(number: int, size: int) -> str:
+    return f"{number} bundle{'' if number == 1 else 's'} of {size / 1e6:.1f} MB"
 
 
 def _show(health: Health) -> None:
@@ -55,7 +74,7 @@ def _show(health: Health) -> None:
         ("CPU", f"{health.cpu}, {health.cores} cores"),
         ("CPU features", " ".join(health.features) or "none that matter"),
         ("memory", f"{health.memory_bytes / 1e9:.1f} GB"),
-        ("cache", f"{health.cache}, {health.cache_free_bytes / 1e9:.1f} GB free"),
+        ("cache", _cache(health)),
         *((f"Vulkan: {gpu.driver}", _describe(gpu)) for gpu in health.drivers),
     ]
     console.print_table("This machine", ("what", "found"), rows)
@@ -64,6 +83,13 @@ def _show(health: Health) -> None:
     print("decoding on the CPU works" if health.cpu_ready else "decoding on the CPU does not work")
     used = next((gpu for gpu in health.drivers if gpu.used), None)
     print(f"GPU mappings use {used.driver}: {used.device}, Vulkan {used.api}" if used else "GPU mappings are rejected")
+
+
+def _cache(health: Health) -> str:
+    found = f"{health.cache}, {health.cache_free_bytes / 1e9:.1f} GB free"
+    if not health.cached_bundles:
+        return found
+    return f"{found}\n{_counted(health.cached_bundles, health.cached_bundle_bytes)} in it; remove: --clear-bundles"
 
 
 def _describe(gpu: Gpu) -> str:
