@@ -1,4 +1,4 @@
-"""Bytes that a model occupies: weights, caches, logits and program."""
+"""Bytes that a model occupies: weights, in one form or two, caches, logits and program."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _INT4_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share two bytes, and tw
 # What int4 keeps at int8: a tenth of the weights of a layer, of whose cost in perplexity q, k, v had over a quarter and
 # o a fifth (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
 KEPT_BY_INT4 = frozenset({"embedding", "qkv", "o"})
-_ELEMENT = {"f32": 4, "f16": 2, "int8": 1}
+ELEMENT: dict[Dtype, int] = {"f32": 4, "f16": 2, "int8": 1}
 
 
 def matrix_bytes(rows: int, columns: int, precision: Dtype) -> int:
     """Bytes of one weight matrix [rows, columns], its scales included: an f32 a row at int8, see below for int4."""
     if precision == "int4":
         return rows * _int4_row(columns)
-    return rows * (columns * _ELEMENT[precision] + (_F32 if precision == "int8" else 0))
+    return rows * (columns * ELEMENT[precision] + (_F32 if precision == "int8" else 0))
 
 
 def _int4_row(columns: int) -> int:
@@ -98,19 +98,27 @@ def cache_bytes(spec: ModelSpec, context: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """Bytes of one loaded model."""
+    """Bytes of one loaded model; ``packed`` is a second copy of weights (``costmodel/traced.py``)."""
 
     weights: int
+    packed: int
     caches: int
     logits: int
     program: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.caches + self.logits + self.program
+        return self.weights + self.packed + self.caches + self.logits + self.program
 
 
-def footprint(spec: ModelSpec, *, weights: int, context: int, width: int, program: int = 0) -> Footprint:
+def footprint(
+    spec: ModelSpec, *, weights: int, context: int, width: int, packed: int = 0, program: int = 0
+) -> Footprint:
     """Bytes of a model whose parameters take ``weights`` and whose widest pass has ``width`` tokens."""
-    logits = width * spec.vocabulary * _F32
-    return Footprint(weights=weights, caches=cache_bytes(spec, context), logits=logits, program=program)
+    return Footprint(
+        weights=weights,
+        packed=packed,
+        caches=cache_bytes(spec, context),
+        logits=width * spec.vocabulary * _F32,
+        program=program,
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from paceline.costmodel.memory import (
+    ELEMENT,
     cache_bytes,
     ffn_matrices,
     head_stored_as,
@@ -36,6 +37,8 @@ _OUTSIDE: dict[tuple[Program, Dtype], tuple[int, int]] = {
     ("words", "f32"): (17, 16), ("words", "f16"): (18, 16), ("words", "int8"): (29, 29), ("words", "int4"): (24, 24),
 }  # fmt: skip
 _SHARED = 3
+_HOISTED = 1 << 20  # bytes by which a constant may grow that IREE computes when a program is loaded, and keeps
+_WIDENING = 2  # dispatches that make f32 of an int4 matrix
 _CACHE_COPIES = 4  # each of both caches goes in and out of a pass
 
 
@@ -57,7 +60,10 @@ def traced_launches(spec: ModelSpec, width: int, precision: Dtype, program: Prog
     twin = (9 if not many or width > _FEW else 8) * (spec.kv_heads == 1)
     placing = 0 if many else 2
     gathering = 2 if width > _FEW else 0
-    return dispatches + spec.layers * (features + twin + placing) + _kinds(spec) + gathering + _CACHE_COPIES
+    matrices = _multiplied(spec, width, precision)
+    again = sum(times for times, rows, columns, stored in matrices if _widens_again(rows, columns, stored, program))
+    beyond = _kinds(spec) + gathering + _WIDENING * again + _CACHE_COPIES
+    return dispatches + spec.layers * (features + twin + placing) + beyond
 
 
 def _kinds(spec: ModelSpec) -> int:
@@ -80,25 +86,51 @@ def traced_traffic(spec: ModelSpec, width: int, context: int, precision: Dtype, 
     return read, written
 
 
+def packed_bytes(spec: ModelSpec, precision: Dtype, program: Program) -> int:
+    """Bytes of the second copy, in tiles, that a CPU's program makes of all weights that it multiplies with.
+
+    It is made once for all widths when the program is loaded, and kept; of int4 only of what is widened then. Other
+    programs make none.
+    """
+    if program != "cpu":
+        return 0
+    everything = spec.experts.count if spec.experts else 1
+    return sum(
+        times * rows * columns * ELEMENT["f32" if stored == "int4" else stored]
+        for times, rows, columns, stored in _multiplied(spec, everything, precision)
+        if not _widens_again(rows, columns, stored, program)
+    )
+
+
 def _multiplied(spec: ModelSpec, width: int, precision: Dtype) -> list[tuple[int, int, int, Dtype]]:
     """(how often, rows, columns, stored as) of every matrix that ``width`` tokens are multiplied with."""
     awake = min(spec.experts.count, spec.experts.active * width) if spec.experts else 1
+    (gate, hidden), _, down = ffn_matrices(spec)
     return [
         *((spec.layers, *shape, stored_as("qkv", precision)) for shape in layer_matrices(spec)),
-        *((spec.layers * awake, *shape, precision) for shape in ffn_matrices(spec)),
+        *((spec.layers * awake, *shape, precision) for shape in ((2 * gate, hidden), down)),
         (1, spec.vocabulary, spec.hidden, head_stored_as(spec, precision)),
     ]
+
+
+def _widens_again(rows: int, columns: int, stored: Dtype, program: Program) -> bool:
+    """Whether a CPU's program makes f32 of an int4 matrix in every pass, for it would grow too much to be kept."""
+    if program != "cpu" or stored != "int4":
+        return False
+    return _F32 * rows * columns - matrix_bytes(rows, columns, stored) > _HOISTED
 
 
 def _widened(rows: int, columns: int, stored: Dtype, program: Program) -> tuple[int, int]:
     """Bytes read and written for one matrix beyond reading it once as it is stored.
 
-    A CPU's program widens int4 when it is loaded and reads f32 ever after. A GPU's does so in every pass, by way of
-    one i32 a weight; without loads of bytes it takes int8 apart too, byte by byte, and puts the four parts together.
+    A CPU's program widens small int4 matrices when it is loaded and reads f32 ever after, others in every pass. A GPU's
+    does so with all, by way of one i32 a weight; without loads of bytes it takes int8 apart too, byte by byte, and puts
+    the four parts together.
     """
     elements, whole = rows * columns, _F32 * rows * columns
     if stored == "int4":
-        return (whole - matrix_bytes(rows, columns, stored), 0) if program == "cpu" else (2 * whole, 2 * whole)
+        kept = program == "cpu" and not _widens_again(rows, columns, stored, program)
+        return (whole - matrix_bytes(rows, columns, stored), 0) if kept else (2 * whole, 2 * whole)
     if stored == "int8" and program == "words":
         return 3 * elements + 2 * whole, 2 * whole
     return 0, 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Table
+from typing import cast
 
 from paceline.costmodel import Footprint, Role, footprint
+from paceline.costmodel.traced import packed_bytes, program_on
 from paceline.partition.bundle import Bundle, BundledModel
 from paceline.partition.plan import NGRAM, Mapping
 from paceline.partition.times import compiled_width, model_of
-from paceline.targets import ProcessingUnit
+from paceline.targets import Dtype, ProcessingUnit
 from paceline.targets.places import unit_of
 
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -63,10 +65,13 @@ def _memory(bundle: Bundle, mapping: Mapping, memory_bytes: int | None) -> str |
 
 
 def _too_large(parts: list[tuple[str, Role, Footprint]], budget: float) -> str:
-    each = "; ".join(
-        f"{role} on {unit} {_size(size.total)} ({_size(size.weights)} of weights)" for unit, role, size in parts
-    )
+    each = "; ".join(f"{role} on {unit} {_size(size.total)} ({_weights(size)})" for unit, role, size in parts)
     return f"{each}: {_size(sum(size.total for _, _, size in parts))} > {_size(budget)} of memory"
+
+
+def _weights(size: Footprint) -> str:
+    again = f", {_size(size.packed)} of them again, packed" if size.packed else ""
+    return f"{_size(size.weights)} of weights{again}"
 
 
 def _size(count: float) -> str:
@@ -76,9 +81,12 @@ def _size(count: float) -> str:
 def model_footprint(bundle: Bundle, model: BundledModel, unit: str) -> Footprint:
     """Bytes of one model of the bundle once it is loaded on ``unit``."""
     weights, program = (bundle.files.get(files.get(unit, "")) for files in (model.weights, model.programs))
+    processor = bundle.soc.unit(unit)
+    made = program_on(processor, kernels=unit in model.kernels) if processor else "kernels"
     return footprint(
         model.spec,
         weights=weights.bytes if weights else 0,
+        packed=packed_bytes(model.spec, cast(Dtype, model.precision), made),
         context=bundle.context,
         width=max(bundle.widths),
         program=program.bytes if program else 0,

@@ -18,8 +18,8 @@ from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_on
 from paceline.compile.tools import Children
-from paceline.costmodel import ModelSpec, cache_bytes, forward, weights_bytes
-from paceline.costmodel.traced import Program, program_on, traced_traffic
+from paceline.costmodel import ModelSpec, Rope, cache_bytes, find_model, forward, weights_bytes
+from paceline.costmodel.traced import Program, packed_bytes, program_on, traced_traffic
 from paceline.targets import Dtype, ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS
 
@@ -134,6 +134,33 @@ def test_what_a_cpu_widens_when_it_loads_is_read_wide(
     matrices = 2 * spec.layers + 1  # gate and up, down; and a head that is not tied
     assert int4["initializer"].dispatches > f32["initializer"].dispatches + 2 * matrices
     assert "initializer" not in ask(captured(spec, "int4", (1, 4, 16), GPU), GPU)
+
+
+def test_what_would_grow_by_more_than_a_mebibyte_is_widened_in_every_pass(
+    ask: Callable[..., dict[str, Counted]],
+) -> None:
+    """gate and up in one, down, and the head; what stays in bytes is packed when the program is loaded."""
+    spec = ModelSpec(
+        name="wide", family="llama", layers=2, hidden=1024, heads=4, kv_heads=2, head_size=16, ffn=1024, vocabulary=320,
+        context=256, norm_epsilon=1e-5, rope=Rope(theta=1e4),
+    )  # fmt: skip
+    found = ask(captured(spec, "int4", (1, 4), CPU), CPU)
+    for width in (1, 4):
+        step = found[f"step_{width}"]
+        work = forward(spec, width=width, context=CONTEXT, precision="int4", program="cpu")
+        assert step.dispatches + len(step.copies) == work.dispatches
+    assert packed_bytes(spec, "int4", "cpu") == 2 * 1024 * (64 + 2 * 32 + 64)
+    beyond = traced_traffic(spec, 1, CONTEXT, "int4", "cpu")[1] - 3 * cache_bytes(spec, CONTEXT)
+    assert beyond == 2 * 4 * 1024 * (2 * 3 * 1024 + 320)
+
+
+@pytest.mark.parametrize(("precision", "element"), [("f32", 4), ("f16", 2), ("int8", 1)])
+def test_a_cpu_packs_what_it_multiplies_with_and_others_nothing(precision: Dtype, element: int) -> None:
+    spec = find_model("smollm2-135m")
+    layer = spec.hidden * (2 * spec.heads + 2 * spec.kv_heads) * spec.head_size + 3 * spec.hidden * spec.ffn
+    multiplied = spec.layers * layer + spec.vocabulary * spec.hidden
+    assert packed_bytes(spec, precision, "cpu") == element * multiplied
+    assert {packed_bytes(spec, precision, program) for program in ("gpu", "words", "kernels")} == {0}
 
 
 @pytest.mark.parametrize("precision", PACKED)
