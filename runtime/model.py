@@ -140,7 +140,11 @@ class Model:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise PromptError(f"the prompt is not UTF-8 text: character {error.start} is half of one") from error
+            byte = ord(text[error.start]) - 0xDC00  # how Python keeps a byte that is part of no character
+            what = (
+                f"no character has the byte 0x{byte:02x} there" if 0x80 <= byte <= 0xFF else "it has half a character"
+            )
+            raise PromptError(f"the prompt is not UTF-8 text: {what}") from error
         return encode(self.tokenizer, text, enough=_FAR * self.context)
 
     def render(self, messages: Sequence[Message]) -> str:

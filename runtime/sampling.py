@@ -57,7 +57,8 @@ def draw(distribution: NDArray[np.float64], uniform: float) -> int:
 
 
 def _row(logits: NDArray[np.float64], sampling: Sampling) -> NDArray[np.float64]:
-    weights = np.exp((logits - logits.max()) / sampling.temperature)
+    with np.errstate(over="ignore"):  # near 0 all but the likeliest are infinitely far from it
+        weights = np.exp((logits - logits.max()) / sampling.temperature)
     if 0 < sampling.top_k < len(weights):
         weights = _only(weights, _likeliest(weights, sampling.top_k))
     if sampling.top_p < 1:

@@ -6,6 +6,7 @@ way: a key must be accepted without a password, and the board's own key must be 
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 import subprocess
@@ -23,6 +24,7 @@ _ADDRESS = re.compile(
     r"ssh://(?:(?P<user>[^@/:\s]+)@)?(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<host>[^@/:\s\[\]]+))"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<folder>/.*)?"
 )
+_PASSWORD = re.compile(r"ssh://[^@/]*:[^@/]*@")
 # What ssh says, and what to do about it; the first that fits.
 _REMEDIES = (
     ("HOST IDENTIFICATION HAS CHANGED", "the key of this board is another than before; make sure that it is yours"),
@@ -68,6 +70,8 @@ def parse_board(text: str) -> Board:
     """
     found = _ADDRESS.fullmatch(text)
     host = (found["six"] or found["host"]) if found else "-"
+    if not found and _PASSWORD.match(text):
+        raise UsageError("a board's address takes no password, which others here could read; leave a key there instead")
     if not found or host.startswith("-") or not 0 < int(found["port"] or 22) < 65536:
         raise UsageError(f"cannot read the board {text!r}; expected ssh://[user@]host[:port][/folder]")
     return Board(
@@ -151,6 +155,10 @@ def _ended(
         )
     except FileNotFoundError:
         raise BoardError("there is no ssh here, which boards are reached with; install OpenSSH's client") from None
+    except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise UsageError("this is too long for a command line; give the prompt on standard input (-)") from None
+        raise BoardError(f"ssh, which boards are reached with, cannot be started: {error.strerror}") from None
     try:
         yield process
     finally:

@@ -242,6 +242,12 @@ def test_words_arrive_as_they_were_typed(desk: Desk, bundle: Path) -> None:
     assert call[0] == "run" and sorted(call[1:-3]) == sorted(given)
 
 
+def test_a_prompt_longer_than_a_command_line(desk: Desk, bundle: Path) -> None:
+    said = desk("run", bundle, "'" * 60_000)
+    assert said.returncode == 2 and "give the prompt on standard input" in said.stderr, said.stderr
+    assert "has more than 16000 tokens" in desk("run", bundle, "-", typed="'" * 200_000).stderr
+
+
 def test_streams_codes_and_statistics_come_through(desk: Desk, bundle: Path, tmp_path: Path) -> None:
     stats = tmp_path / "stats.json"
     piped = desk("run", bundle, "--max-tokens", 4, "--json", "--stats", stats, typed="hello\n")
@@ -347,6 +353,9 @@ def test_ways_not_to_reach_a_board(desk: Desk, bundle: Path) -> None:
     assert "nothing listens at this port" in nobody("run", bundle, "hello").stderr
     alone = Desk(folder=desk.folder, address=desk.address, environment={**desk.environment, "PATH": "/nowhere"})
     assert "there is no ssh here" in alone("run", bundle, "hello").stderr
+    (files / "bin" / "ssh").write_text("")
+    alone.environment["PATH"] = str(files / "bin")
+    assert "cannot be started: Exec format error" in alone("run", bundle, "hello").stderr
 
 
 def test_addresses() -> None:
@@ -355,6 +364,9 @@ def test_addresses() -> None:
     assert parse_board("ssh://[::1]:2222") == Board(host="::1", port=2222)
     for text in ("ssh://board", "ssh://me@a.b:22/x y", "ssh://[::1]:2222"):
         assert str(parse_board(text)) == text
+    with pytest.raises(UsageError, match="takes no password") as refused:
+        parse_board("ssh://me:secret@board")
+    assert "secret" not in str(refused.value)
     for text in ("board", "ssh://", "ssh://-oProxyCommand=x", "ssh://a:0", "ssh://a:99999", "ssh://a b", "adb://1"):
         with pytest.raises(UsageError, match="expected ssh://"):
             parse_board(text)

@@ -151,7 +151,7 @@ def test_prompts_that_cannot_be_run(null_bundle: MakeBundle) -> None:
             model.generate("a", max_new_tokens=0)
         with pytest.raises(UsageError, match="seed is -1"):
             model.generate("a", temperature=1.0, seed=-1)
-        with pytest.raises(PromptError, match="is not UTF-8 text: character 1"):
+        with pytest.raises(PromptError, match="is not UTF-8 text: "):
             model.generate("a\udcff")
         with pytest.raises(UsageError, match="nothing drafts"):
             model.generate("a", draft_length=2)

@@ -84,3 +84,8 @@ def test_draw_inverts_the_cumulated_distribution(weights: list[int], uniform: fl
 def test_values_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(options))):
         Sampling(**options)
+
+
+def test_a_temperature_of_next_to_nothing_takes_the_likeliest() -> None:
+    found = probabilities(np.array([[1.0, 3.0, 2.0]], np.float32), Sampling(temperature=1e-320))
+    assert found.tolist() == [[0.0, 1.0, 0.0]]
