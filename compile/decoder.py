@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from paceline.compile.parameters import declared, matrix_of, parameters
 from paceline.compile.precision import Precision, Rows, settled
+from paceline.compile.words import MOST_WORKGROUPS
 from paceline.costmodel import ModelSpec, cache_rows
 
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "i8": torch.int8, "i32": torch.int32}
 _MASKED = -1e30  # finite: a row of infinities would make NaN
-MOST_WORKGROUPS = 65535  # in one direction, on most Vulkan drivers
 FEW = 8  # new rows up to which one select a row beats a gather, which is not vectorised
 _GELU = math.sqrt(2 / math.pi)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,16 @@ _GENERIC_LOAD = re.compile(r'"util\.global\.load"\(\) <?\{global = (@\w+)\}>? : 
 
 def export_text(capture: Capture) -> str:
     """MLIR text with ``step_<width>`` for each width."""
+    return text_of((f"step_{width}", trace(capture, width)) for width in capture.widths)
+
+
+def text_of(programs: Iterable[tuple[str, ExportedProgram]]) -> str:
+    """MLIR text of programs that share their parameters, as functions of the names that come with them."""
     hooks, context = _Parameters(), ir.Context()
     context.allow_unregistered_dialects = True
     importer = FxImporter(context=context, hooks=hooks)
-    for width in capture.widths:
-        importer.import_program(trace(capture, width), func_name=f"step_{width}")
+    for name, program in programs:
+        importer.import_program(program, func_name=name)
     text = _GENERIC_LOAD.sub(r"util.global.load \1 : \2", str(importer.module))
     start = text.index("{", text.index("module")) + 1
     return text[:start] + "\n" + hooks.declarations() + text[start:]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from paceline.compile.capture import Capture
 from paceline.compile.emit_vmfb import iree_compile
+from paceline.compile.parameters import Matrix, matrix_of, parameters
 from paceline.compile.tools import Children
 from paceline.errors import CompileFailed
 
@@ -26,7 +27,7 @@ def lower_to_linalg(torch_text: Path, capture: Capture, output: Path, children: 
     Raises:
         CompileFailed: the compiler refused, or the IR does not hold the matmuls that the decoder has.
     """
-    iree_compile(torch_text, _OPTIONS, output, children)
+    lower(torch_text, output, children)
     text, marked = mark(output.read_text())
     if marked != (expected := _matmuls(capture)):
         raise CompileFailed(
@@ -38,11 +39,27 @@ def lower_to_linalg(torch_text: Path, capture: Capture, output: Path, children: 
     output.write_text(text)
 
 
+def lower(torch_text: Path, output: Path, children: Children) -> None:
+    """Lower alone.
+
+    Raises:
+        CompileFailed: the compiler refused.
+    """
+    iree_compile(torch_text, _OPTIONS, output, children)
+
+
 def mark(text: str) -> tuple[str, int]:
     """The text with every weight matmul marked, and how many those are."""
     return _MATMUL.subn(_MARKED, text)
 
 
 def _matmuls(capture: Capture) -> int:
-    """Weight matmuls over all widths: four a layer, and the head."""
-    return len(capture.widths) * (4 * capture.spec.layers + 1)
+    """Weight matmuls over all widths, of all matrices but an embedding that is only looked up."""
+    spec, rules = capture.spec, capture.rules()
+    matrices = [entry for entry in parameters(spec, capture.context) if isinstance(entry, Matrix)]
+    multiplied = [matrix for matrix in matrices if spec.tied or matrix.name != "embedding"]
+    return sum(
+        rules.for_matrix(matrix_of(matrix.name)).matmuls(n, matrix.rows, matrix.columns)
+        for n in capture.widths
+        for matrix in multiplied
+    )

@@ -39,7 +39,7 @@ from paceline.targets import GpuNeeds, ProcessingUnit
 from paceline.targets.instruction_sets import set_named
 
 _DECLARED_BY = ("parameters", "precision", "int4", "stored", "../costmodel/memory")
-_CAPTURED_BY = ("capture", "decoder", "export_model", *_DECLARED_BY)
+_CAPTURED_BY = ("capture", "decoder", "export_model", "words", *_DECLARED_BY)
 _WRITTEN_BY = ("kernel_program", "kernel_text", "kernel_calls", "packing", *_DECLARED_BY)
 _CHECKED_BY = ("bindings", "check_gpu", "spirv", "vmfb", "../targets/limits")
 _REACH = "reach.json"  # beside a GPU's .vmfb

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from paceline.compile.int4 import GROUP, MOST, Blocks, padded, quantise
 from paceline.compile.stored import Part, Stored
+from paceline.compile.words import BYTES_PER_WORD as BYTES_PER_WORD
+from paceline.compile.words import at_once, matmuls, product, side_by_side, unpacked
 from paceline.costmodel import stored_as
 from paceline.errors import UsageError
 from paceline.targets import ProcessingUnit
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 _TINY = 1e-10  # below it a row of activations counts as zero; keeps the division finite
 _LARGEST = 127
 _LOWEST = -3.0e38  # below every finite value that a decoder meets
-BYTES_PER_WORD, NIBBLES_PER_WORD = 4, 8
+NIBBLES_PER_WORD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class Precision(Stored, Protocol):
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         """f32 activations [n, columns] times the transposed matrix: f32 [n, rows]."""
 
+    def matmuls(self, n: int, rows: int, columns: int) -> int:
+        """How many plain matmuls ``linear`` is in lowered IR."""
+
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         """Rows ``ids`` [n] of the matrix: f32 [n, columns]."""
 
@@ -85,6 +90,9 @@ class F32:
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         return _whole(x) @ parts["weight"].t()
+
+    def matmuls(self, n: int, rows: int, columns: int) -> int:
+        return 1
 
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         return parts["weight"][ids]
@@ -109,6 +117,9 @@ class F16:
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         return _whole(x) @ parts["weight"].float().t()
+
+    def matmuls(self, n: int, rows: int, columns: int) -> int:
+        return 1
 
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         return parts["weight"][ids].float()
@@ -150,16 +161,23 @@ class Int8:
         largest = value.abs().amax(-1, keepdim=True)
         rounded = torch.round(value * (_LARGEST / torch.clamp(largest, min=_TINY)))
         x_scale = largest * (1 / _LARGEST) * (x.factor if isinstance(x, Rows) else 1)
-        if self.words:
-            total = rounded.to(torch.int32) @ _unpacked(parts["weight"]).t()
-        else:
+        if not self.words:
             total = torch._int_mm(rounded.to(torch.int8), parts["weight"].t())
-        return settled(total.to(torch.float32) * x_scale * parts["scale"])
+            return settled(total.to(torch.float32) * x_scale * parts["scale"])
+        integers, rows = rounded.to(torch.int32), at_once(len(value), *parts["weight"].shape)
+        pieces = zip(parts["weight"].split(rows), parts["scale"].split(rows), strict=True)
+        scaled = [settled(product(integers, words).float() * x_scale * scale) for words, scale in pieces]
+        return side_by_side(scaled)
+
+    def matmuls(self, n: int, rows: int, columns: int) -> int:
+        return matmuls(n, rows, columns // BYTES_PER_WORD) if self.words else 1
 
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
+        import torch
+
         weight = parts["weight"][ids]
         if self.words:
-            weight = _unpacked(weight)
+            weight = torch.stack(unpacked(weight), -1).flatten(1)
         return weight.float() * parts["scale"][ids][:, None]
 
 
@@ -196,6 +214,9 @@ class Int4:
         activations = _whole(x)
         return activations @ _widened(parts)[:, : activations.shape[-1]].t()
 
+    def matmuls(self, n: int, rows: int, columns: int) -> int:
+        return 1
+
     def rows(self, ids: Tensor, parts: Mapping[str, Tensor]) -> Tensor:
         return _widened({name: part[ids] for name, part in parts.items()})
 
@@ -207,20 +228,6 @@ def settled(product: Tensor) -> Tensor:
     depends on what it put into one kernel, which depends on the width.
     """
     return product.clamp(min=_LOWEST)
-
-
-def _unpacked(words: Tensor) -> Tensor:
-    """i32 [rows, columns] of the bytes in ``words`` [rows, columns / 4].
-
-    Each byte goes to the top of its word and comes back with its sign. Going up is a multiplication: torch-mlir lowers
-    no shift to the left, and shifts to the right by a tensor only. Every pass does it again: kept, the weights would
-    take four bytes each.
-    """
-    import torch
-
-    top = torch.full((1, 1), 8 * (BYTES_PER_WORD - 1), dtype=torch.int32)
-    powers = [1 << 8 * (BYTES_PER_WORD - 1 - j) for j in range(BYTES_PER_WORD)]
-    return torch.stack([torch.bitwise_right_shift(words * power, top) for power in powers], -1).flatten(1)
 
 
 def _widened(parts: Mapping[str, Tensor]) -> Tensor:
