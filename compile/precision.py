@@ -165,7 +165,7 @@ class Int8:
             total = torch._int_mm(rounded.to(torch.int8), parts["weight"].t())
             return settled(total.to(torch.float32) * x_scale * parts["scale"])
         integers, rows = rounded.to(torch.int32), at_once(len(value), *parts["weight"].shape)
-        pieces = zip(parts["weight"].split(rows), parts["scale"].split(rows), strict=True)
+        pieces = zip(torch.split(parts["weight"], rows), torch.split(parts["scale"], rows), strict=True)
         scaled = [settled(product(integers, words).float() * x_scale * scale) for words, scale in pieces]
         return side_by_side(scaled)
 
