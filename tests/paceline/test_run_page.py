@@ -91,6 +91,8 @@ def test_prompt_from_standard_input(run: Run, null_bundle: MakeBundle) -> None:
     expected = run(folder, "hello", "--max-tokens", 5).stdout
     assert run(folder, "-", "--max-tokens", 5, typed="hello").stdout == expected
     assert run(folder, "--max-tokens", 5, typed="hello").stdout == expected
+    empty = run(folder, "-", typed="")
+    assert (empty.exit_code, empty.stderr) == (2, "error: standard input is empty; give a prompt\n")
 
 
 def test_chat_template_is_applied_unless_raw(run: Run, null_bundle: MakeBundle) -> None:

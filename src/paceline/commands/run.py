@@ -91,7 +91,9 @@ def _prompt_text(prompt: str | None) -> str:
         return prompt or ""
     if prompt is None and sys.stdin.isatty():
         raise UsageError("no prompt; give one, - for standard input, or --chat")
-    return sys.stdin.read()
+    if not (text := sys.stdin.read()):
+        raise UsageError("standard input is empty; give a prompt")
+    return text
 
 
 @dataclass(frozen=True, slots=True)
