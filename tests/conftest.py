@@ -20,12 +20,13 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from paceline.costmodel import ModelSpec, Role, Rope
+from paceline.costmodel import Role
 from paceline.files import describe, write_json
 from paceline.partition import Bundle, BundledModel, TokenIds
 from paceline.runtime.null_device import NULL_UNIT, NullProgram
 from paceline.runtime.program import Step
 from paceline.targets import Figure, Soc
+from tests.specs import tiny_spec
 
 # Examples are small, machines may be busy: time says nothing about whether a property holds.
 settings.register_profile("paceline", deadline=None)
@@ -42,6 +43,7 @@ CHAT_TEMPLATE = (
     "{{ '<|bos|>' }}{% for message in messages %}{{ '<|turn|>' + message['role'] + '\\n' + message['content'] }}"
     "{{ '<|eos|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|turn|>assistant\\n' }}{% endif %}"
 )
+
 _BASE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 64,
@@ -272,10 +274,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _null_model(role: Role) -> BundledModel:
-    spec = ModelSpec(
-        name="null", family="llama", layers=1, hidden=8, heads=1, kv_heads=1, head_size=8, ffn=8,
-        vocabulary=NULL_VOCABULARY, context=256, norm_epsilon=1e-5, rope=Rope(theta=1e4),
-    )  # fmt: skip
+    spec = tiny_spec(
+        name="null", layers=1, heads=1, kv_heads=1, head_size=8, ffn=8, vocabulary=NULL_VOCABULARY, context=256
+    )
     programs = {unit: f"{role}.f32.{unit}.vmfb" for unit in ("cpu", "gpu")}
     weights = dict.fromkeys(programs, f"{role}.f32.irpa")
     return BundledModel(role=role, spec=spec, precision="f32", weights=weights, programs=programs)

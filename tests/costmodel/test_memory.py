@@ -6,8 +6,6 @@ import msgspec
 import pytest
 
 from paceline.costmodel import (
-    ModelSpec,
-    Rope,
     cache_bytes,
     cache_rows,
     footprint,
@@ -17,23 +15,9 @@ from paceline.costmodel import (
 )
 from paceline.costmodel.memory import ffn_matrices, layer_matrices
 from paceline.targets import Dtype
+from tests.specs import tiny_spec
 
-SPEC = ModelSpec(
-    name="tiny",
-    family="qwen2",
-    layers=2,
-    hidden=8,
-    heads=4,
-    kv_heads=2,
-    head_size=2,
-    ffn=16,
-    vocabulary=32,
-    context=64,
-    norm_epsilon=1e-5,
-    rope=Rope(theta=10000.0),
-    tied=True,
-    qkv_bias=True,
-)
+SPEC = tiny_spec(family="qwen2", tied=True, qkv_bias=True)
 MATRICES = 32 * 8 + 2 * (8 * 8 + 4 * 8 + 4 * 8 + 8 * 8 + 3 * 16 * 8)
 VECTORS = 2 * (2 * 8 + 8 + 4 + 4) + 8
 ROWS = 32 + 2 * (8 + 4 + 4 + 8 + 16 + 16 + 8)

@@ -18,10 +18,11 @@ from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_on
 from paceline.compile.tools import Children
-from paceline.costmodel import ModelSpec, Rope, cache_bytes, find_model, forward, weights_bytes
+from paceline.costmodel import ModelSpec, cache_bytes, find_model, forward, weights_bytes
 from paceline.costmodel.traced import Program, packed_bytes, program_on, traced_traffic
 from paceline.targets import Dtype, ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS
+from tests.specs import tiny_spec
 
 pytestmark = pytest.mark.cpu
 CONTEXT = 64
@@ -140,10 +141,7 @@ def test_what_would_grow_by_more_than_a_mebibyte_is_widened_in_every_pass(
     ask: Callable[..., dict[str, Counted]],
 ) -> None:
     """gate and up in one, down, and the head; what stays in bytes is packed when the program is loaded."""
-    spec = ModelSpec(
-        name="wide", family="llama", layers=2, hidden=1024, heads=4, kv_heads=2, head_size=16, ffn=1024, vocabulary=320,
-        context=256, norm_epsilon=1e-5, rope=Rope(theta=1e4),
-    )  # fmt: skip
+    spec = tiny_spec(name="wide", hidden=1024, head_size=16, ffn=1024, vocabulary=320, context=256)
     found = ask(captured(spec, "int4", (1, 4), CPU), CPU)
     for width in (1, 4):
         step = found[f"step_{width}"]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from paceline.costmodel import (
     Experts,
     ModelSpec,
-    Rope,
     Work,
     attention,
     forward,
@@ -21,21 +20,9 @@ from paceline.costmodel import (
 from paceline.costmodel.traced import Program
 from paceline.costmodel.work import elementwise, feed_forward, kernels_take
 from paceline.targets import Dtype
+from tests.specs import tiny_spec
 
-TINY = ModelSpec(
-    name="tiny",
-    family="llama",
-    layers=2,
-    hidden=8,
-    heads=4,
-    kv_heads=2,
-    head_size=2,
-    ffn=16,
-    vocabulary=32,
-    context=64,
-    norm_epsilon=1e-5,
-    rope=Rope(theta=10000.0),
-)
+TINY = tiny_spec()
 LLAMA_3_2_3B = msgspec.structs.replace(
     TINY, name="llama-3.2-3b", layers=28, hidden=3072, heads=24, kv_heads=8, head_size=128, ffn=8192,
     vocabulary=128256, tied=True,

@@ -15,10 +15,8 @@ from paceline.costmodel import (
     HostTime,
     Machine,
     Measurement,
-    ModelSpec,
     Profile,
     Role,
-    Rope,
     expected_tokens,
     weights_bytes,
 )
@@ -27,6 +25,7 @@ from paceline.files import FileEntry
 from paceline.partition import Bundle, BundledModel, Failure, Mapping, Plan, TokenIds, choose
 from paceline.partition.times import RooflineTimes, check_profile
 from paceline.targets import Figure, ProcessingUnit, Soc
+from tests.specs import tiny_spec
 
 UNITS = ("cpu", "gpu")
 WIDTHS = (1, 2, 4, 8, 16)
@@ -51,19 +50,8 @@ def unit(name: Any, memory: float = 8e9) -> ProcessingUnit:
     )
 
 
-SPEC = ModelSpec(
-    name="model",
-    family="llama",
-    layers=4,
-    hidden=256,
-    heads=8,
-    kv_heads=4,
-    head_size=32,
-    ffn=1024,
-    vocabulary=8192,
-    context=512,
-    norm_epsilon=1e-5,
-    rope=Rope(theta=10000.0),
+SPEC = tiny_spec(
+    name="model", layers=4, hidden=256, heads=8, kv_heads=4, head_size=32, ffn=1024, vocabulary=8192, context=512
 )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from paceline.costmodel import ModelSpec, Role, Rope
+from paceline.costmodel import Role
 from paceline.errors import DeviceUnavailable, UsageError
 from paceline.partition import Bundle, BundledModel, TokenIds
 from paceline.runtime.measure import (
@@ -28,21 +28,9 @@ from paceline.runtime.measure import (
 from paceline.runtime.null_device import NullDevice, NullProgram
 from paceline.runtime.program import Step
 from paceline.targets import Figure, ProcessingUnit, Soc
+from tests.specs import tiny_spec
 
-SPEC = ModelSpec(
-    name="null",
-    family="llama",
-    layers=1,
-    hidden=8,
-    heads=1,
-    kv_heads=1,
-    head_size=8,
-    ffn=8,
-    vocabulary=32,
-    context=128,
-    norm_epsilon=1e-5,
-    rope=Rope(theta=1e4),
-)
+SPEC = tiny_spec(name="null", layers=1, heads=1, kv_heads=1, head_size=8, ffn=8, context=128)
 
 
 def unit(name: Any, cores: int = 1) -> ProcessingUnit:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from paceline.costmodel import ModelSpec, Role, Rope, merge, read_acceptance, read_profile
+from paceline.costmodel import Role, merge, read_acceptance, read_profile
 from paceline.errors import DeviceUnavailable, OutputError, PromptError
 from paceline.partition import Bundle, BundledModel, TokenIds, choose
 from paceline.runtime.machine import this_machine
@@ -17,6 +17,7 @@ from paceline.runtime.null_device import NullDevice
 from paceline.runtime.profile import Measured, measure, save
 from paceline.runtime.prompts import Prompt
 from paceline.targets import Figure, ProcessingUnit, Soc
+from tests.specs import tiny_spec
 
 ONE = Figure(value=1e9, source="test")
 UNITS = tuple(
@@ -25,24 +26,12 @@ UNITS = tuple(
     )
     for name in ("cpu", "gpu")
 )
+
 PROMPTS = (Prompt("ride", "the rider drafts behind another"), Prompt("turn", "take a turn in front"))
 
 
 def bundled(role: Role, precision: str) -> BundledModel:
-    spec = ModelSpec(
-        name="null",
-        family="llama",
-        layers=1,
-        hidden=8,
-        heads=1,
-        kv_heads=1,
-        head_size=8,
-        ffn=8,
-        vocabulary=320,
-        context=256,
-        norm_epsilon=1e-5,
-        rope=Rope(theta=1e4),
-    )
+    spec = tiny_spec(name="null", layers=1, heads=1, kv_heads=1, head_size=8, ffn=8, vocabulary=320, context=256)
     programs = {"cpu": "p", "gpu": "p"}
     return BundledModel(
         role=role, spec=spec, precision=precision, weights=dict.fromkeys(programs, "w"), programs=programs
