@@ -35,7 +35,7 @@ def test_products_are_exact_in_one_piece_and_in_many(monkeypatch: pytest.MonkeyP
     matrix = generator.integers(-128, 128, (700, 24), dtype=np.int8)
     x = generator.integers(-127, 128, (n, 24), dtype=np.int32)
     stored = torch.from_numpy(matrix).view(torch.int32)
-    pieces = stored.split(words.at_once(n, *stored.shape))
+    pieces = torch.split(stored, words.at_once(n, *stored.shape))
     assert (len(pieces) > 1) == (most is not None)
     found = words.side_by_side([words.product(torch.from_numpy(x), piece) for piece in pieces])
     assert (found.numpy() == x @ matrix.T.astype(np.int32)).all()
