@@ -3,7 +3,7 @@
 Reading a prompt takes buffers of megabytes for moments (logits of all its rows). glibc maps the first of them by
 themselves, but once one is freed it takes such sizes for usual and puts the next ones on the heap, up to 32 MiB each;
 whatever small thing is made behind one of them holds its pages for ever. With fixed thresholds large buffers stay
-apart and go back to the system. Decoding's own, of a few rows, stay on the heap: they come with every pass.
+apart and go back to the system, at no cost that a pass would show.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sys
 from functools import cache
 from typing import Any
 
-LARGE = 8 << 20  # bytes: more than the logits of a verified round have with the largest vocabularies
+LARGE = 1 << 20  # bytes; at 8 MiB the heap of half an hour of mixed work still grew
+_KEPT = 32 << 20  # bytes of free heap that are not given back at once: passes take and free as much, again and again
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _SET_BY_USERS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 
@@ -25,8 +26,7 @@ def keep_large_buffers_apart() -> bool:
     libc = _glibc()
     if libc is None or any(name in os.environ for name in _SET_BY_USERS):
         return False
-    # Twice the other one, which is what glibc makes of it where it moves them itself.
-    return bool(libc.mallopt(_M_MMAP_THRESHOLD, LARGE) and libc.mallopt(_M_TRIM_THRESHOLD, 2 * LARGE))
+    return bool(libc.mallopt(_M_MMAP_THRESHOLD, LARGE) and libc.mallopt(_M_TRIM_THRESHOLD, _KEPT))
 
 
 def give_back() -> None:

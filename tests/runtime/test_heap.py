@@ -24,7 +24,7 @@ libc.mallinfo2.restype = Heap
 if sys.argv[1] == "apart":
     print(keep_large_buffers_apart(), end=" ")
 for turn in range(40):
-    large = libc.malloc(LARGE + (40 - turn) * 4096)
+    large = libc.malloc(8 * LARGE + (40 - turn) * 4096)
     kept = libc.malloc(100_000)
     libc.free(large)
 print(libc.mallinfo2().arena - libc.mallinfo2().used)
