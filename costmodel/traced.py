@@ -25,16 +25,19 @@ Program = Literal["kernels", "cpu", "gpu", "words"]
 
 _F32 = 4
 _FEW = 8  # new rows up to which each is laid over a cache by itself
-# Dispatches of a layer and outside the layers, at width 1 and at more, by kind of unit and precision.
-_LAYER: dict[tuple[Program, Dtype], tuple[int, int]] = {
+_FUSED = 4  # rows up to which int8 words are unpacked as they are multiplied; see compile/words.py
+# Dispatches of a layer and outside the layers, at width 1, at more, and beyond _FUSED where that is another number.
+_LAYER: dict[tuple[Program, Dtype], tuple[int, ...]] = {
     ("cpu", "f32"): (20, 21), ("cpu", "f16"): (20, 21), ("cpu", "int8"): (28, 33), ("cpu", "int4"): (24, 27),
     ("gpu", "f32"): (18, 19), ("gpu", "f16"): (18, 19), ("gpu", "int8"): (26, 29), ("gpu", "int4"): (26, 28),
-    ("words", "f32"): (18, 19), ("words", "f16"): (18, 19), ("words", "int8"): (46, 49), ("words", "int4"): (36, 39),
+    ("words", "f32"): (18, 19), ("words", "f16"): (18, 19),
+    ("words", "int8"): (26, 30, 60), ("words", "int4"): (26, 30, 44),
 }  # fmt: skip
-_OUTSIDE: dict[tuple[Program, Dtype], tuple[int, int]] = {
+_OUTSIDE: dict[tuple[Program, Dtype], tuple[int, ...]] = {
     ("cpu", "f32"): (17, 16), ("cpu", "f16"): (18, 16), ("cpu", "int8"): (19, 19), ("cpu", "int4"): (17, 16),
     ("gpu", "f32"): (17, 16), ("gpu", "f16"): (18, 16), ("gpu", "int8"): (19, 19), ("gpu", "int4"): (19, 18),
-    ("words", "f32"): (17, 16), ("words", "f16"): (18, 16), ("words", "int8"): (29, 29), ("words", "int4"): (24, 24),
+    ("words", "f32"): (17, 16), ("words", "f16"): (18, 16),
+    ("words", "int8"): (23, 24, 31), ("words", "int4"): (24, 24),
 }  # fmt: skip
 _SHARED = 3
 _HOISTED = 1 << 20  # bytes by which a constant may grow that IREE computes when a program is loaded, and keeps
@@ -54,7 +57,8 @@ def program_on(unit: ProcessingUnit, *, kernels: bool) -> Program:
 def traced_launches(spec: ModelSpec, width: int, precision: Dtype, program: Program) -> int:
     """Dispatches and copies of a traced pass."""
     many = int(width > 1)
-    dispatches = spec.layers * _LAYER[program, precision][many] + _OUTSIDE[program, precision][many]
+    layer, outside = (_by_width(table[program, precision], width) for table in (_LAYER, _OUTSIDE))
+    dispatches = spec.layers * layer + outside
     features = (4 if many else 2) * spec.qk_norm + (0 if many else 2) * spec.post_norms
     # A lone head of keys and values gets a twin; a single row's are copied into their places.
     twin = (9 if not many or width > _FEW else 8) * (spec.kv_heads == 1)
@@ -64,6 +68,10 @@ def traced_launches(spec: ModelSpec, width: int, precision: Dtype, program: Prog
     again = sum(times for times, rows, columns, stored in matrices if _widens_again(rows, columns, stored, program))
     beyond = _kinds(spec) + gathering + _WIDENING * again + _CACHE_COPIES
     return dispatches + spec.layers * (features + twin + placing) + beyond
+
+
+def _by_width(row: tuple[int, ...], width: int) -> int:
+    return row[min(len(row) - 1, (width > 1) + (width > _FUSED))]
 
 
 def _kinds(spec: ModelSpec) -> int:
@@ -81,7 +89,7 @@ def traced_traffic(spec: ModelSpec, width: int, context: int, precision: Dtype, 
     caches, twin = cache_bytes(spec, context), spec.kv_heads == 1
     read, written = caches * (6 if twin else 3), caches * (5 if twin else 3)
     for times, rows, columns, stored in _multiplied(spec, width, precision):
-        more_read, more_written = _widened(rows, columns, stored, program)
+        more_read, more_written = _widened(rows, columns, stored, program, width)
         read, written = read + times * more_read, written + times * more_written
     return read, written
 
@@ -120,17 +128,17 @@ def _widens_again(rows: int, columns: int, stored: Dtype, program: Program) -> b
     return _F32 * rows * columns - matrix_bytes(rows, columns, stored) > _HOISTED
 
 
-def _widened(rows: int, columns: int, stored: Dtype, program: Program) -> tuple[int, int]:
+def _widened(rows: int, columns: int, stored: Dtype, program: Program, width: int) -> tuple[int, int]:
     """Bytes read and written for one matrix beyond reading it once as it is stored.
 
     A CPU's program widens small int4 matrices when it is loaded and reads f32 ever after, others in every pass. A GPU's
-    does so with all, by way of one i32 a weight; without loads of bytes it takes int8 apart too, byte by byte, and puts
-    the four parts together.
+    does so with all, by way of one i32 a weight; without loads of bytes it takes int8 apart too, byte by byte, where
+    more than a few rows are multiplied.
     """
     elements, whole = rows * columns, _F32 * rows * columns
     if stored == "int4":
         kept = program == "cpu" and not _widens_again(rows, columns, stored, program)
         return (whole - matrix_bytes(rows, columns, stored), 0) if kept else (2 * whole, 2 * whole)
-    if stored == "int8" and program == "words":
-        return 3 * elements + 2 * whole, 2 * whole
+    if stored == "int8" and program == "words" and width > _FUSED:
+        return 3 * elements + whole, whole
     return 0, 0

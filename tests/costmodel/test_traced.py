@@ -181,21 +181,22 @@ def _size(shape: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("precision", "program", "read", "written"),
+    ("precision", "program", "width", "read", "written"),
     [
-        ("int8", "cpu", 0, 0),
-        ("int8", "gpu", 0, 0),
-        ("int8", "words", 3 + 4 + 4, 4 + 4),
-        ("f32", "words", 0, 0),
+        ("int8", "cpu", 5, 0, 0),
+        ("int8", "gpu", 5, 0, 0),
+        ("int8", "words", 4, 0, 0),
+        ("int8", "words", 5, 3 + 4, 4),
+        ("f32", "words", 5, 0, 0),
     ],
 )
 def test_widening_by_hand(
-    tiny_package: Callable[..., Path], precision: Dtype, program: Program, read: int, written: int
+    tiny_package: Callable[..., Path], precision: Dtype, program: Program, width: int, read: int, written: int
 ) -> None:
     spec = read_package(tiny_package("llama")).spec
     q, kv = spec.heads * spec.head_size, spec.kv_heads * spec.head_size
     layer = spec.hidden * (2 * q + 2 * kv + 3 * spec.ffn)
     elements = spec.layers * layer + spec.hidden * spec.vocabulary
     caches = 3 * cache_bytes(spec, CONTEXT)
-    found = traced_traffic(spec, 1, CONTEXT, precision, program)
+    found = traced_traffic(spec, width, CONTEXT, precision, program)
     assert found == (caches + read * elements, caches + written * elements)
