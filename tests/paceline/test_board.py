@@ -211,6 +211,9 @@ def test_what_was_interrupted_goes_on_and_what_is_damaged_is_sent_anew(desk: Des
     (there / ".part" / first).write_bytes(b"x" + data[1:2_000_000])  # of something else
     (there / second).write_bytes(b"x" * WEIGHTS)
     (there / "tokenizer.json").write_text("{}")
+    for name in (second, "tokenizer.json"):  # later than their checksums, also where the clock is set back meanwhile
+        later = (there / ".sha256" / name).stat().st_mtime + 2
+        os.utime(there / name, (later, later))
     (there / "plan.json").write_text("{}")  # the desk has none
     anew = desk("run", bundle, "hello", "--max-tokens", 2)
     assert anew.returncode == 0 and copied(anew) == pytest.approx(7.0, abs=0.1), anew.stderr

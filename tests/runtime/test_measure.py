@@ -113,7 +113,7 @@ def test_the_interquartile_mean_lies_within_the_quartiles(values: list[float]) -
     found = interquartile_mean(values)
     assert min(values) - 1e-9 <= found <= max(values) + 1e-9
     if len(values) >= 4:
-        assert interquartile_mean([*values[:-1], 1e9]) <= max(values)
+        assert interquartile_mean([*values[:-1], 1e9]) <= max(values) + 1e-9  # sums are rounded
     if len(set(values)) == 1:
         assert found == pytest.approx(values[0])
 
