@@ -1,4 +1,4 @@
-"""How glibc's heap is kept from growing over a long life.
+"""How glibc's heap is kept small.
 
 Reading a prompt takes buffers of megabytes for moments (logits of all its rows). glibc maps the first of them by
 themselves, but once one is freed it takes such sizes for usual and puts the next ones on the heap, up to 32 MiB each;
@@ -14,7 +14,7 @@ import sys
 from functools import cache
 from typing import Any
 
-LARGE = 1 << 20  # bytes; at 8 MiB the heap of half an hour of mixed work still grew
+LARGE = 1 << 20  # bytes; passes take as long as with 8 MiB
 _KEPT = 32 << 20  # bytes of free heap that are not given back at once: passes take and free as much, again and again
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _SET_BY_USERS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
