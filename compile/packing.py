@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.compile.int4 import GROUP, SUPER_BLOCK, Blocks, padded, quantise
-from paceline.compile.precision import BYTES_PER_WORD, F16, Int8
+from paceline.compile.precision import F16, Int8
 from paceline.compile.stored import Part
+from paceline.compile.words import BYTES_PER_WORD
 from paceline.costmodel import stored_as
 from paceline.costmodel.work import LANES
 from paceline.targets import Dtype

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from paceline.compile.package import TOKENIZER, Package, read_package
-from paceline.compile.precision import BYTES_PER_WORD, precision_named
+from paceline.compile.precision import precision_named
+from paceline.compile.words import BYTES_PER_WORD
 from paceline.costmodel import ModelSpec, Role
 from paceline.errors import PackageError, PairError, UsageError
 from paceline.partition.bundle import CONTEXT

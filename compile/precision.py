@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from paceline.compile.int4 import GROUP, MOST, Blocks, padded, quantise
 from paceline.compile.stored import Part, Stored
-from paceline.compile.words import BYTES_PER_WORD as BYTES_PER_WORD
-from paceline.compile.words import at_once, matmuls, product, side_by_side, unpacked
+from paceline.compile.words import BYTES_PER_WORD, at_once, matmuls, product, side_by_side, unpacked
 from paceline.costmodel import stored_as
 from paceline.errors import UsageError
 from paceline.targets import ProcessingUnit

@@ -23,12 +23,12 @@ _MOST_ELEMENTS = MOST_WORKGROUPS * 64  # of a dispatch: IREE gives a workgroup 6
 _MOST_COPIED = MOST_WORKGROUPS * 16  # by a dispatch that puts a piece in its place
 _TILE = 256  # rows of a piece are a multiple: of odd numbers IREE makes many small workgroups
 _SUBGROUP = 64  # of Adreno: IREE gives each result of a reduction of a multiple of it a workgroup
-_FEW = 4  # rows of activations up to which unpacking for each beats unpacking once
+FUSED = 4  # rows of activations up to which unpacking for each beats unpacking once
 
 
 def at_once(n: int, rows: int, words: int) -> int:
     """How many rows of words [rows, words] ``product`` may take with ``n`` rows of activations."""
-    if n > _FEW:
+    if n > FUSED:
         most = _MOST_ELEMENTS // max(n, words)
     else:
         most = (_MOST_ELEMENTS if words % _SUBGROUP else MOST_WORKGROUPS) // n
@@ -37,7 +37,7 @@ def at_once(n: int, rows: int, words: int) -> int:
 
 def matmuls(n: int, rows: int, words: int) -> int:
     """How many plain matmuls the products with all pieces of words [rows, words] are in lowered IR."""
-    return BYTES_PER_WORD * -(-rows // at_once(n, rows, words)) if n > _FEW else 0
+    return BYTES_PER_WORD * -(-rows // at_once(n, rows, words)) if n > FUSED else 0
 
 
 def product(x: Tensor, words: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def product(x: Tensor, words: Tensor) -> Tensor:
     import torch
 
     n, (rows, columns) = len(x), words.shape
-    if n > _FEW:
+    if n > FUSED:
         by_byte = x.view(n, columns, BYTES_PER_WORD)
         parts = [by_byte[..., j] @ byte.t() for j, byte in enumerate(unpacked(words))]
         return parts[0] + parts[1] + parts[2] + parts[3]

@@ -46,7 +46,7 @@ def test_no_piece_is_too_large_for_a_dispatch(n: int, rows: int, columns: int) -
     piece, most = words.at_once(n, rows, columns), words.MOST_WORKGROUPS
     assert 1 <= piece <= rows
     assert n * piece <= 64 * most  # results
-    if n > words._FEW:
+    if n > words.FUSED:
         assert piece * columns <= 64 * most  # unpacked words
     elif columns % 64 == 0:
         assert n * piece <= most  # results that are a workgroup each on Adreno

@@ -126,6 +126,14 @@ def test_traced_programs_launch_what_is_counted(
         assert len(whole) >= 4  # both caches, in and out
 
 
+def test_rows_are_few_where_the_decoder_says_so() -> None:
+    """The cost model must not import what loads torch, so it says these again."""
+    from paceline.compile import decoder, words
+    from paceline.costmodel import traced
+
+    assert (traced._FEW, traced._FUSED) == (decoder.FEW, words.FUSED)
+
+
 def test_what_a_cpu_widens_when_it_loads_is_read_wide(
     tiny_package: Callable[..., Path], ask: Callable[..., dict[str, Counted]]
 ) -> None:
