@@ -181,7 +181,7 @@ def test_a_package_that_was_changed_is_not_compiled(
     weights.write_bytes(bytes([*most, last ^ 1]))
     monkeypatch.setenv("PACELINE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        "paceline.compile.tools.Children.run", lambda children, command, tool: Path(command[-1]).write_text("")
+        "paceline.compile.tools.Children.run", lambda children, command, **how: Path(command[-1]).write_text("")
     )
     with pytest.raises(PackageError, match=r"model\.safetensors was changed"):
         build(soc=SOC, target=package, output=tmp_path / "b", **SMALL)
