@@ -13,7 +13,7 @@ from paceline.compile.hf_checkpoint import open_hf_checkpoint
 from paceline.compile.package import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Package
 from paceline.console import quiet
 from paceline.errors import CheckpointError
-from paceline.files import describe, new_folder, write_bytes, write_json
+from paceline.files import check_free, describe, new_folder, write_bytes, write_json
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
@@ -27,6 +27,7 @@ def import_model(source: str, output: Path, *, revision: str | None = None, prog
         CheckpointError: what was named is no checkpoint, damaged, incomplete, or of a kind that paceline cannot run.
         OutputError: ``output`` is taken or cannot be written, or the disk is full.
     """
+    check_free(output)  # before a download of hours
     checkpoint = _open(source, revision, progress)
     with new_folder(output) as folder:
         checkpoint.write(folder, progress)

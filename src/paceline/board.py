@@ -33,6 +33,7 @@ _REMEDIES = (
     ("Could not resolve", "no network here knows this name"),
     ("Connection refused", "nothing listens at this port; is sshd running there?"),
     ("timed out", "nothing answers; is the board on, and on this network?"),
+    ("Network is unreachable", "this machine has no network that leads there"),
     ("No route to host", "nothing answers; is the board on, and on this network?"),
 )
 

@@ -113,20 +113,25 @@ def new_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         OutputError: ``path`` is taken, cannot be written, or the disk is full.
     """
     if not replace:
-        _check_free(path)
+        check_free(path)
     with writing(path), _new_parents(path):
         scratch = Path(tempfile.mkdtemp(prefix=_hidden(path), dir=path.parent))
         try:
             yield scratch
             scratch.chmod(0o755)
             if not replace:
-                _check_free(path)  # somebody else may have made it meanwhile
+                check_free(path)  # somebody else may have made it meanwhile
             _exchange(scratch, path)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_free(path: Path) -> None:
+def check_free(path: Path) -> None:
+    """Whether a new folder may become ``path``: for what takes minutes to make.
+
+    Raises:
+        OutputError: something stands there, and it is no empty folder.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise OutputError(f"{path} exists already; choose another output or remove it")
 

@@ -168,6 +168,16 @@ def test_a_hub_id_is_downloaded_and_imported(
     assert "*.safetensors" in asked["allow_patterns"] and "consolidated*" in asked["ignore_patterns"]
 
 
+def test_a_place_that_is_taken_is_refused_before_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot(*arguments: object, **options: object) -> None:
+        raise AssertionError("downloaded")
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    (tmp_path / "package").write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        import_model("owner/tiny-model", tmp_path / "package")
+
+
 def hub_errors() -> list[tuple[Exception, type[Exception], str]]:
     """What the hub's client raises, and what it becomes."""
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
