@@ -7,9 +7,12 @@ by Ctrl-C) come in a seeded random order, with draft lengths that change. Every 
 compared token for token with plain decoding by a second copy of the target that forgets everything before each text; a
 sampled one with itself, drawn again from the same seed.
 
-Between two texts the process is looked at: anonymous memory (what the kernel cannot drop), threads, open files. The
-first fifth warms up. Of the rest a line is fitted; memory is flat where the line, plus twice its standard error, rises
-by less than the bound over the rest. Exits with 1 where a text differs, memory is not flat, or threads or files grew.
+Both copies are first filled to the end of their context: caches of keys and values take their pages when a position is
+first reached, and the longest text so far would be taken for a leak.
+
+Between two texts the process is looked at (``watching.py``): anonymous memory, which is what the kernel cannot drop,
+threads, open files. The first fifth warms up. Exits with 1 where a text differs, memory is not flat outside IREE's
+slabs, or threads or files grew.
 """
 
 from __future__ import annotations
@@ -18,7 +21,6 @@ import argparse
 import itertools
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,10 +30,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from llamacpp import ROOT
-from memory import resident
 from paceline.commands.generating import as_prompt
 from paceline.console import print_json
 from paceline.files import write_json
@@ -39,29 +39,17 @@ from paceline.partition import Mapping
 from paceline.runtime import Conversation, Generation, Model, load
 from paceline.runtime.prompts import Prompt, read_prompts
 from turns import Ids
+from watching import Line, Watch
 
 LENGTHS = (0, 1, 2, 3, 4, 7)
-WARM_UP = 0.2
-SAMPLES = 2000
 _MIB = 1 << 20
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes over time after the warm-up: what the fitted line rises by, and twice the standard error of that."""
-
-    samples: int
-    median: float
-    rise: float
-    error: float
-    bound: float
-
-    @property
-    def flat(self) -> bool:
-        return self.rise + self.error <= self.bound
-
-
 class Soak(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it. ``different`` names texts that differ; threads and files are (after the warm-up, at the end)."""
+    """What came of it. ``different`` names texts that differ; Counts are (after the warm-up, at the end).
+
+    ``series`` is seconds, bytes outside IREE's slabs, bytes in them.
+    """
 
     bundle: str
     mapping: str
@@ -73,12 +61,23 @@ class Soak(msgspec.Struct, frozen=True, kw_only=True):
     memory: Line
     threads: tuple[int, int]
     files: tuple[int, int]
-    series: tuple[tuple[float, int], ...]
+    series: tuple[tuple[float, int, int], ...]
 
     @property
     def sound(self) -> bool:
-        grew = self.threads[1] > self.threads[0] or self.files[1] > self.files[0]
+        grew = any(end > start for start, end in (self.threads, self.files))
         return self.memory.flat and not grew and not self.different
+
+
+def fill(model: Model, prompts: Sequence[Prompt], *, draft_length: int) -> None:
+    """Decode with a text as long as the context, so that every page of the caches has been written."""
+    ids = [number for prompt in prompts for number in model.encode(prompt.text)]
+    answer = 4 * max(LENGTHS)
+    if len(ids) < model.context - answer:
+        sys.exit(
+            f"all prompts together have {len(ids)} tokens, fewer than the context of {model.context}; give longer ones"
+        )
+    model.generate(ids[: model.context - answer], max_new_tokens=answer, draft_length=draft_length).finish()
 
 
 class Interrupted(Exception):
@@ -187,55 +186,6 @@ def interrupted_after(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fit(seconds: NDArray[np.float64], values: NDArray[np.float64], *, bound: float) -> Line:
-    """The least-squares line through ``values`` and what it rises by from the first to the last of ``seconds``."""
-    span = float(seconds[-1] - seconds[0])
-    x, y = seconds - seconds.mean(), values - values.mean()
-    slope = float(x @ y / (x @ x))
-    spread = float(np.sqrt(((y - slope * x) ** 2).sum() / max(1, len(x) - 2) / (x @ x)))
-    median = float(np.median(values))
-    return Line(samples=len(x), median=median, rise=slope * span, error=2 * spread * span, bound=bound)
-
-
-class Watch:
-    """Samples of the process, in memory that was taken beforehand: watching must not grow either."""
-
-    def __init__(self, duration: float) -> None:
-        self._duration = duration
-        self._rows = np.full((SAMPLES, 2), -1.0)
-        self._taken = 0
-        self._start = time.monotonic()
-        self.counts: dict[str, tuple[int, int]] = {}
-
-    @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self._start
-
-    def look(self) -> None:
-        """Take a sample, at most ``SAMPLES`` of them over the whole."""
-        elapsed = self.elapsed
-        if self._taken == SAMPLES or elapsed < self._taken * self._duration / SAMPLES:
-            return
-        self._rows[self._taken] = elapsed, resident().anonymous
-        self._taken += 1
-        if elapsed > WARM_UP * self._duration:
-            for name in ("task", "fd"):
-                found = len(list(Path(f"/proc/self/{name}").iterdir()))
-                self.counts[name] = self.counts.get(name, (found, found))[0], found
-
-    def series(self) -> NDArray[np.float64]:
-        """Seconds and bytes [samples, 2]."""
-        return self._rows[: self._taken]
-
-    def memory(self, bound: float) -> Line:
-        """The line through the samples after the warm-up."""
-        rows = self.series()
-        rows = rows[rows[:, 0] > WARM_UP * self._duration]
-        if len(rows) < 3:
-            sys.exit(f"{len(rows)} texts after the warm-up say nothing of memory; give more --minutes")
-        return fit(rows[:, 0], rows[:, 1], bound=bound)
-
-
 def soak(
     model: Model, plain: Model, prompts: Sequence[Prompt], *, minutes: float, tokens: int, seed: int, bound: float
 ) -> Soak:
@@ -257,7 +207,7 @@ def soak(
         memory=watch.memory(bound),
         threads=watch.counts["task"],
         files=watch.counts["fd"],
-        series=tuple((float(seconds), int(anonymous)) for seconds, anonymous in watch.series()),
+        series=tuple((float(seconds), int(outside), int(inside)) for seconds, outside, inside in watch.series()),
     )
 
 
@@ -269,10 +219,12 @@ def show(found: Soak) -> None:
         print(f"  {count:5} {name}")
     print(f"tokens       {found.tokens}; {found.compared} texts compared, {len(found.different)} different")
     print(
-        f"memory       {memory.median / _MIB:.1f} MiB anonymous; the line rises by {memory.rise / 1024:+.0f}"
-        f" +- {memory.error / 1024:.0f} KiB over {memory.samples} samples after the warm-up"
+        f"memory       {memory.median / _MIB:.1f} MiB anonymous outside slabs; the line rises by"
+        f" {memory.rise / 1024:+.0f} +- {memory.error / 1024:.0f} KiB over {memory.samples} samples after the warm-up"
         f" (bound {memory.bound / 1024:.0f} KiB): {'flat' if memory.flat else 'NOT FLAT'}"
     )
+    slabs = [inside / _MIB for _, _, inside in found.series]
+    print(f"slabs        {slabs[0]:.1f} MiB at the start, {slabs[-1]:.1f} at the end")
     print(f"threads      {found.threads[0]} after the warm-up, {found.threads[1]} at the end")
     print(f"files        {found.files[0]} after the warm-up, {found.files[1]} at the end")
     for name in found.different:
@@ -300,6 +252,8 @@ def main() -> None:
         load(options.bundle, mapping=pair) as model,
         load(options.bundle, mapping=Mapping(target=options.unit)) as plain,
     ):
+        fill(model, prompts, draft_length=max(LENGTHS))
+        fill(plain, prompts, draft_length=0)
         how = {"minutes": options.minutes, "tokens": options.tokens, "seed": options.seed}
         found = soak(model, plain, prompts, bound=options.bound * _MIB, **how)
     if options.json == Path("-"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from paceline.partition import Mapping
 from paceline.runtime import NullDevice, load
 from paceline.runtime.prompts import Prompt
-from soak import Line, Soak, Watch, fit, interrupted_after, soak
+from soak import Soak, interrupted_after, soak
+from watching import Line
 
 TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
 MIB = 1 << 20
@@ -47,16 +47,6 @@ def test_texts_that_differ_are_named(null_bundle: Callable[..., Path]) -> None:
     assert all(name.split(", drafting ")[1] in {"1", "2", "3", "4", "7", "0"} for name in found.different)
 
 
-def test_a_line() -> None:
-    seconds, noise = np.linspace(0, 1000, 200), np.random.default_rng(0).normal(0, 0.1 * MIB, 200)
-    level = fit(seconds, 100 * MIB + noise, bound=MIB)
-    assert level.flat and abs(level.rise) < level.error < 0.1 * MIB
-    rising = fit(seconds, 100 * MIB + noise + seconds * MIB / 500, bound=MIB)
-    assert not rising.flat and rising.rise == pytest.approx(2 * MIB, rel=0.05)
-    # a line that is not known well enough is not called flat
-    assert not fit(seconds[:3], np.array([0.0, 5.0, 0.0]) * MIB, bound=MIB).flat
-
-
 def test_growth_of_threads_or_files_is_not_sound() -> None:
     line = Line(samples=9, median=1.0, rise=0.0, error=0.0, bound=1.0)
     found = Soak(
@@ -66,13 +56,6 @@ def test_growth_of_threads_or_files_is_not_sound() -> None:
     assert found.sound
     assert not replace(found, threads=(5, 6)).sound
     assert not replace(found, files=(9, 10)).sound
-
-
-def test_watching_takes_so_many_samples_and_no_more() -> None:
-    watch = Watch(0.0)
-    for _ in range(2100):
-        watch.look()
-    assert len(watch.series()) == 2000
 
 
 def test_interrupted() -> None:
