@@ -8,10 +8,12 @@ The first needs 'paceline profile' and a plan that drafts. The second is for a d
 kept. Nothing is written into the bundle.
 
 Every prompt is answered by every contestant before the next one comes. What adaptive lengths learn from a prompt they
-know at the next; each repetition begins with the plan's word again. Ratios are medians over prompts, with the smallest
-and the largest, and of the seconds of all prompts, which the first prompts of a bad drafter count in. "with prompt" is
-all that a user waits for, both models' reading of the prompt included. The best fixed length is known in hindsight, 0
-(plain) among them.
+know at the next; each repetition begins with the plan's word again. Ratios are medians over prompts, with the
+smallest and the largest, and of the seconds of all prompts, which the first prompts of a bad drafter count in.
+"rounds" leave out the drafter's reading of the prompt, which a fixed length always pays for and an adaptive one only
+where it drafts, and then in a round if it begins late. "from first token" has it, wherever it is paid; "with prompt"
+is all that a user waits for, the target's reading included. The best fixed length is known in hindsight, 0 (plain)
+among them.
 """
 
 from __future__ import annotations
@@ -51,13 +53,14 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One text: seconds of its rounds, and all seconds."""
+    """One text: seconds of its rounds, those after its first token, and all seconds."""
 
     category: str
     prompt: int
     repetition: int
     contestant: str
     rounds: float
+    streamed: float
     whole: float
     ids: Ids
     acceptance: Acceptance
@@ -68,7 +71,11 @@ class Run:
 
 
 Seconds = Callable[[Run], float]
-SECONDS: dict[str, Seconds] = {"rounds": lambda run: run.rounds, "with prompt": lambda run: run.whole}
+SECONDS: dict[str, Seconds] = {
+    "rounds": lambda run: run.rounds,
+    "from first token": lambda run: run.streamed,
+    "with prompt": lambda run: run.whole,
+}
 
 
 def contestants(model: Model, doubting: dict[float, Model], lengths: Sequence[int]) -> tuple[Contestant, ...]:
@@ -100,6 +107,7 @@ def play(
                     repetition=repetition,
                     contestant=contestant.name,
                     rounds=made.stats.decode_seconds,
+                    streamed=made.stats.total_seconds - made.stats.time_to_first_token,
                     whole=made.stats.total_seconds,
                     ids=made.ids,
                     acceptance=made.stats.acceptance,

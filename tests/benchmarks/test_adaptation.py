@@ -38,6 +38,7 @@ def run(contestant: str, prompt: int, rounds: float, *, category: str = "qa", id
         repetition=0,
         contestant=contestant,
         rounds=rounds,
+        streamed=rounds + 0.5,
         whole=rounds + 1.0,
         ids=ids,
         acceptance=Acceptance(counts={2: (1, 0, 1)}),
@@ -76,7 +77,7 @@ def test_ratios_text_by_text_and_together(model: Model) -> None:
     assert best_fixed(RUNS[:9], field, ROUNDS) == "plain"
     assert [len(runs) for runs in by_category(RUNS).values()] == [9]
     told = judgement(RUNS, field)
-    assert told.count("adaptive") == 2
+    assert told.count("adaptive") == 3
     assert "1.000" in told and f"{12 / 11.5:.3f}" in told and f"{15 / 14.5:.3f}" in told
 
 
