@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from paceline.encoding import utf8_name
 from paceline.files import FileEntry, cache_folder, describe, write_json, writing
 
 TOOLS = ("paceline", "iree-base-compiler", "torch", "numpy")
@@ -37,6 +38,7 @@ class Cache:
     """A folder of finished files. Several processes may share it: a file appears whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
+        utf8_name(folder)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder

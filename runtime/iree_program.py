@@ -19,6 +19,7 @@ from iree.runtime import _binding
 from numpy.typing import NDArray
 
 from paceline.costmodel import cache_bytes, cache_rows
+from paceline.encoding import utf8_name
 from paceline.errors import BundleError, DeviceLost, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel
 from paceline.runtime.program import Step, check_span
@@ -60,6 +61,7 @@ class IreeDevice:
             BundleError: IREE cannot read the program or its weights, or the caches are larger than this machine.
             DeviceUnavailable: the program has instructions that this machine's CPU does not have.
             DeviceLost: the device has no memory for it.
+            UsageError: the weights have a name that is not UTF-8.
         """
         check_features(model.features.get(self.unit.name, ()), detect_cpu())
         path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
@@ -235,7 +237,7 @@ class IreeProgram:
 
 def _load_modules(hal: Any, path: Path, weights: Path, held: _Held) -> Any:
     index = rt.ParameterIndex()
-    index.load(str(weights), mmap=True)
+    index.load(utf8_name(weights), mmap=True)
     parameters = rt.create_io_parameters_module(_instance(), index.create_provider(scope="model"))
     # Read, not mapped: IREE maps a program for writing, and a bundle may be read-only.
     module = rt.VmModule.copy_buffer(_instance(), path.read_bytes())

@@ -9,6 +9,7 @@ from types import TracebackType
 from tokenizers import Tokenizer
 
 from paceline.costmodel import Role
+from paceline.encoding import as_utf8
 from paceline.errors import DeviceLost, PromptError, UsageError
 from paceline.partition import Bundle
 from paceline.partition.plan import NGRAM
@@ -137,6 +138,7 @@ class Model:
         Raises:
             PromptError: text that is not Unicode.
         """
+        text = as_utf8(text)
         try:
             text.encode()
         except UnicodeEncodeError as error:

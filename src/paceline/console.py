@@ -23,10 +23,9 @@ def quiet(what: str, done: int, total: int) -> None:
 
 def print_json(value: object, *, line: bool = False) -> None:
     """Print one value as an indented JSON document on stdout, or as one ``line``, written at once."""
-    import msgspec
+    from paceline.encoding import encode_json, json_for
 
-    text = msgspec.json.encode(value)
-    print((text if line else msgspec.json.format(text, indent=2)).decode(), flush=line)
+    print(json_for(sys.stdout.encoding, encode_json(value, indent=None if line else 2)), flush=line)
 
 
 def discard_stdout() -> None:

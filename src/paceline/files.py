@@ -14,6 +14,7 @@ from typing import IO, Annotated, TypeVar
 
 import msgspec
 
+from paceline.encoding import encode_json
 from paceline.errors import OutputError, PacelineError, UsageError
 
 T = TypeVar("T")
@@ -241,7 +242,7 @@ def _renamed(path: Path) -> Iterator[IO[bytes]]:
 
 def write_json(path: Path, value: object) -> None:
     """Write a value as indented JSON, atomically."""
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    write_bytes(path, encode_json(value, indent=2) + b"\n")
 
 
 def read_json(

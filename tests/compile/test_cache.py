@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from paceline.compile.cache import Cache, default_folder, key, place
+from paceline.errors import UsageError
 
 
 @pytest.fixture
@@ -77,3 +78,9 @@ def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.delenv("PACELINE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "paceline" / "compile"
+
+
+def test_a_folder_whose_name_is_no_utf8_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no name in UTF-8"):
+        Cache(tmp_path / os.fsdecode(b"\xff"))
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from paceline.errors import BundleError, DeviceUnavailable
+from paceline.errors import BundleError, DeviceUnavailable, UsageError
 from paceline.partition import read_bundle
 from paceline.runtime import Program, iree_program, load_program, open_device
 from paceline.runtime.iree_program import IreeDevice
@@ -112,6 +113,12 @@ def test_a_damaged_archive_is_a_sentence(tiny_bundle: Path, tmp_path: Path) -> N
         archive.write_bytes(whole[:at] + bytes(byte ^ 0xFF for byte in whole[at : at + 16]) + whole[at + 16 :])
         with pytest.raises(BundleError, match="cannot be loaded"):
             program(folder)
+
+
+def test_a_folder_whose_name_is_no_utf8(tiny_bundle: Path, tmp_path: Path) -> None:
+    (folder := tmp_path / os.fsdecode(b"\xff")).symlink_to(tiny_bundle)
+    with pytest.raises(UsageError, match="is no name in UTF-8, and IREE opens no other; rename it"):
+        program(folder)
 
 
 def test_closing_twice(tiny_bundle: Path) -> None:

@@ -157,6 +157,11 @@ def test_prompts_that_cannot_be_run(null_bundle: MakeBundle) -> None:
             model.generate("a", draft_length=2)
 
 
+def test_a_prompt_whose_bytes_were_read_as_ascii(null_bundle: MakeBundle) -> None:
+    with opened(null_bundle()) as model:
+        assert model.tokenize("ä日".encode().decode("ascii", "surrogateescape")) == model.tokenize("ä日")
+
+
 def test_beginning_of_text(null_bundle: MakeBundle) -> None:
     with opened(null_bundle(tokens=TokenIds(bos=0, add_bos=True))) as model:
         assert model.encode("") == (0,)
