@@ -51,24 +51,41 @@ def note(text: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table on stdout; cells are plain text, wrapped at the terminal's width, if it fits between words."""
+    """Print a table on stdout; cells are plain text, wrapped at the terminal's width between words.
+
+    Where the words of a row do not fit beside each other, there is a line for each cell instead, however long.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    padding, widths = _widths(list(zip(columns, *rows, strict=True)), console.width)
+    console.print(Text(title, style="italic"))
+    layout = _layout(list(zip(columns, *rows, strict=True)), console.width)
+    if layout is None:
+        _print_cells(columns, rows)
+        return
+    padding, widths = layout
     table = Table(header_style="bold", padding=(0, padding))
     for column, width in zip(columns, widths, strict=True):
         table.add_column(column, overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console.print(Text(title, style="italic"))
     console.print(table)
 
 
-def _widths(columns: Sequence[Sequence[str]], room: int) -> tuple[int, Sequence[int | None]]:
-    """Padding, and the width of each column in which no word is broken; none is given where that does not fit."""
+def _print_cells(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A line for each cell that says something, and an empty one after each row."""
+    indent = max(map(len, columns)) + 2
+    for row in rows:
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                print(f"{column:<{indent}}" + cell.replace("\n", "\n" + " " * indent))
+        print()
+
+
+def _layout(columns: Sequence[Sequence[str]], room: int) -> tuple[int, Sequence[int]] | None:
+    """Padding, and the width of each column in which no word is broken; None where that does not fit."""
     least, whole = [_longest_word(texts) for texts in columns], [_longest_line(texts) for texts in columns]
     for padding in (1, 0):
         spare = room - sum(least) - (2 * padding + 1) * len(columns) - 1
@@ -78,7 +95,7 @@ def _widths(columns: Sequence[Sequence[str]], room: int) -> tuple[int, Sequence[
                 more = max(0, min(spare, whole[column] - least[column]))
                 least[column], spare = least[column] + more, spare - more
             return padding, least
-    return 1, [None] * len(columns)
+    return None
 
 
 def _longest_line(texts: Sequence[str]) -> int:

@@ -28,12 +28,17 @@ def test_words_stay_whole_where_they_fit(
         assert word in text
 
 
-def test_where_they_do_not_fit_nothing_is_lost(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("width", [40, 20, 3])
+def test_where_they_do_not_fit_each_cell_has_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
-    letters = "".join(part for line in printed(capsys, monkeypatch, 30) for part in line if part.isalnum())
-    assert sorted(c for c in "".join((*COLUMNS, *ROWS[0], *ROWS[1])) if c.isalnum()) == sorted(
-        letters.removeprefix("Whatwasmeasuredonthismachine")
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table("Two", COLUMNS, [*ROWS, ("npu", "", "a\nb", "")])
+    assert capsys.readouterr().out == (
+        "Two\n"
+        "target          cpu\npredicted ms    0.919\ntokens a round  1.75 (-19.4%)\ndecision        chosen, best\n\n"
+        "target          gpu\npredicted ms    12.5\ntokens a round  translation\ndecision        summarization\n\n"
+        "target          npu\ntokens a round  a\n                b\n\n"
     )
 
 
