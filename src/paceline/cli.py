@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import io
@@ -98,13 +99,27 @@ def _register() -> None:
 
 
 def prepare_streams() -> None:
-    """Make the standard streams usable: a closed one becomes empty, and odd characters end nothing."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Make the standard streams usable: closed ones are empty, or fail once they are written to; stderr is let go.
+
+    Odd characters end nothing.
+    """
+    for name, mode, opened in (("stdin", "r", _nothing), ("stdout", "w", _unwritable), ("stderr", "w", _nothing)):
         if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
+            setattr(sys, name, os.fdopen(opened(), mode, encoding="utf-8"))
     for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
+
+
+def _nothing() -> int:
+    return os.open(os.devnull, os.O_RDWR)
+
+
+def _unwritable() -> int:
+    """A file that cannot be written, also under its name /dev/stdout: a socket that leads nowhere."""
+    import socket
+
+    return socket.socket(socket.AF_UNIX).detach()
 
 
 def main() -> None:
@@ -112,14 +127,22 @@ def main() -> None:
     interrupts.begin()
     prepare_streams()
     try:
+        _run()
+    except OSError as error:
+        # such as a full disk under stdout; typer itself ends quietly where the reader of a pipe is gone
+        discard_stdout()
+        if error.errno == errno.ENOTCONN:
+            sys.exit("error: standard output is closed")
+        place = f": {error.filename}" if error.filename else ""
+        sys.exit(f"error: {error.strerror or error}{place}")
+
+
+def _run() -> None:
+    try:
         _register()
         app()
     except SystemExit as left:
         if left.code in interrupts.CODES:
             interrupts.leave(left.code)
+        sys.stdout.flush()
         raise
-    except OSError as error:
-        # such as a full disk under stdout; typer itself ends quietly where the reader of a pipe is gone
-        discard_stdout()
-        place = f": {error.filename}" if error.filename else ""
-        sys.exit(f"error: {error.strerror or error}{place}")

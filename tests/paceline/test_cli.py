@@ -55,13 +55,29 @@ def test_a_folder_that_is_no_bundle_is_exit_code_1(command: str, tmp_path: Path)
     assert said.stdout == ""
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def with_closed(streams: str, *args: object) -> subprocess.CompletedProcess[str]:
+    command = ["sh", "-c", f'"$@" {streams}', "sh", sys.executable, "-m", "paceline", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
 def test_closed_streams_end_nothing(closed: str) -> None:
-    said = subprocess.run(
-        ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "paceline", "targets"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    said = with_closed(closed, "targets")
     assert (said.returncode, said.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-"])
+@pytest.mark.parametrize("args", [["--version"], ["--help"], ["targets"], ["targets", "--json"]])
+def test_a_closed_stdout_is_one_sentence(closed: str, args: list[str]) -> None:
+    said = with_closed(closed, *args)
+    assert (said.returncode, said.stderr) == (1, "error: standard output is closed\n")
+    assert with_closed(f"{closed} 2>&-", *args).returncode == 1
+
+
+def test_a_closed_stdout_is_no_file_either() -> None:
+    whatif = ("whatif", "--soc", "imx95", "--target", "llama-3.2-3b", "--csv", "/dev/stdout")
+    said = with_closed(">&-", *whatif)
+    assert said.returncode == 1 and "cannot write /dev/stdout" in said.stderr and "Traceback" not in said.stderr
 
 
 @pytest.mark.parametrize("args", [["--version"], ["targets"], ["targets", "--json"]])
