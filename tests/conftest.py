@@ -36,6 +36,16 @@ settings.load_profile("paceline")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the tests (pytest -n), what shares fixtures stays in one: a file, or one family in it."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            parameters = getattr(getattr(item, "callspec", None), "params", {})
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {parameters.get('family', '')}"))
+
+
 VOCABULARY = 320
 NULL_VOCABULARY = 64
 SPECIALS = ("<|bos|>", "<|eos|>", "<|pad|>", "<|turn|>")
@@ -207,6 +217,15 @@ def tiny_package(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Tiny
         return made(tiny_checkpoint(family, seed=seed, **overrides))
 
     return make
+
+
+@pytest.fixture
+def forked_captures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.export in forks of a process that has imported torch, for modules that compile a lot."""
+    from paceline.compile.tools import Children
+    from tests import captures
+
+    monkeypatch.setattr(Children, "run", captures.run)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,11 @@ from paceline.targets import GpuNeeds, ProcessingUnit, Soc, load_soc
 from paceline.targets.limits import why_not_fit
 
 MALIS = ("imx95", "rk3588", "pixel8")
-pytestmark = pytest.mark.cpu
+pytestmark = [
+    pytest.mark.cpu,
+    pytest.mark.usefixtures("forked_captures"),
+    pytest.mark.xdist_group("one layer"),  # with the same programs
+]
 Compile = Callable[..., Bundle]
 
 MATMUL = """
@@ -71,17 +75,9 @@ def with_limits(soc: str, **changes: Any) -> Soc:
     return msgspec.structs.replace(load_soc(soc), units=units)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def compiled(
-    cache: Path, tmp_path: Path, tiny_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> Compile:
-    """Compiles a llama of one layer for a SoC's GPU and reads the bundle back."""
-    monkeypatch.setenv("PACELINE_CACHE", str(cache))
+def compiled(tmp_path: Path, tiny_package: Callable[..., Path]) -> Compile:
+    """Compiles a llama of one layer for a SoC's GPU, as test_every_soc does, and reads the bundle back."""
 
     def run(soc: Soc, precision: str = "f32", *, units: tuple[str, ...] = ("gpu",), **overrides: Any) -> Bundle:
         package = tiny_package("llama", num_hidden_layers=1, **overrides)
@@ -173,10 +169,9 @@ def test_a_vocabulary_of_more_rows_than_a_dispatch_has_workgroups_fits(compiled:
 @pytest.mark.vulkan
 @pytest.mark.parametrize("precision", ["f32", "int8"])
 def test_such_a_vocabulary_has_the_same_bits_at_width_1_and_4(
-    compiled: Compile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+    compiled: Compile, tmp_path: Path, precision: str
 ) -> None:
     bundle = compiled(load_soc("x86-swiftshader"), precision, vocab_size=70000)
-    monkeypatch.undo()  # the driver is in the cache that is this machine's own
     program = load_program(tmp_path / "bundle", bundle, "target", open_device(gpu("x86-swiftshader")))
     tokens = np.array([5, 69999, 17, 40000], dtype=np.int32)
     try:

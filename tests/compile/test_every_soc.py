@@ -15,22 +15,20 @@ from paceline.targets import Soc, known_socs, load_soc
 SOCS = tuple(name for name in known_socs() if name != "host")
 CONTEXT, WIDTHS = 32, (1, 4)
 
-pytestmark = pytest.mark.cpu
+pytestmark = [
+    pytest.mark.cpu,
+    pytest.mark.usefixtures("forked_captures"),
+    pytest.mark.xdist_group("one layer"),  # with the same programs
+]
 Compile = Callable[..., Bundle]
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all SoCs: the model is captured once, and compiled for each device."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
-def compiled(
-    cache: Path, tmp_path: Path, tiny_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> Compile:
-    """Compiles a llama of one layer, f32 as target and int8 as drafter unless said, and reads the bundle back."""
-    monkeypatch.setenv("PACELINE_CACHE", str(cache))
+def compiled(tmp_path: Path, tiny_package: Callable[..., Path]) -> Compile:
+    """Compiles a llama of one layer, f32 as target and int8 as drafter unless said, and reads the bundle back.
+
+    The model is captured once, and compiled for each device: in the cache it is the one of test_check_gpu.
+    """
     package = tiny_package("llama", num_hidden_layers=1)
 
     def run(soc: Soc, target: str = "f32", drafter: str = "int8") -> Bundle:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from paceline.compile.capture import Capture
 from paceline.compile.lower_to_linalg import mark
 from paceline.compile.parameters import declared, parameters
+from paceline.compile.tools import Children
 from paceline.costmodel import ModelSpec, Rope
+from paceline.errors import CompileFailed
+from tests import captures
+from tests.specs import tiny_spec
 
 # torch's own tracer uses what it deprecates; the pipeline traces in a child, where nobody sees it
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -49,6 +56,23 @@ def test_every_parameter_of_the_archive_is_declared_and_no_other(exported: tuple
 def test_weights_are_no_literals(exported: tuple[Capture, str]) -> None:
     assert "dense_resource" not in exported[1]
     assert len(exported[1]) < 1_000_000
+
+
+def test_a_fork_writes_what_the_command_writes_and_fails_as_it_fails(tmp_path: Path) -> None:
+    """Tests that compile a lot fork a process that has imported torch."""
+    pytest.importorskip("torch")
+    capture = Capture(spec=tiny_spec(layers=1), precision="int8", form="bytes", context=32, widths=(1, 2))
+    (tmp_path / "capture.json").write_bytes(msgspec.json.encode(capture))
+    texts = []
+    for run in (Children.run, captures.run):
+        command = (sys.executable, "-m", "paceline.compile.export_model", *(str(tmp_path / n) for n in ("no", "out")))
+        with pytest.raises(CompileFailed, match=r"torch\.export failed: FileNotFoundError.*/no'") as caught:
+            run(Children(), command, tool="torch.export")
+        assert caught.value.command == command
+        run(Children(), (*command[:3], str(tmp_path / "capture.json"), command[4]), tool="torch.export")
+        texts.append((tmp_path / "out").read_text())
+        (tmp_path / "out").unlink()
+    assert texts[0] == texts[1] != ""
 
 
 def test_marking_touches_products_with_weights_only() -> None:

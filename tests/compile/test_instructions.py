@@ -18,7 +18,7 @@ from paceline.compile.kernel_calls import object_of
 from paceline.targets import ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS
 
-pytestmark = pytest.mark.arm
+pytestmark = [pytest.mark.arm, pytest.mark.usefixtures("forked_captures")]
 BOARDS = ("imx95", "pixel8", "rk3588", "rpi5", "snapdragon-8-gen3")
 DISASSEMBLER = "llvm-objdump-16"
 # newer than the disassembler, which has for it what a Cortex-A715 has

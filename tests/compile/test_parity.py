@@ -46,6 +46,7 @@ INT8_QUALITY = 0.1
 # another model would be off by 1.4.
 INT4_QUALITY = 1.0
 
+pytestmark = pytest.mark.usefixtures("forked_captures")
 Runner = Callable[..., NDArray[np.float32]]
 SOC = load_soc("x86-swiftshader")
 UNITS = {unit.name: unit for unit in SOC.units}

@@ -24,7 +24,7 @@ from paceline.targets import Dtype, ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS
 from tests.specs import tiny_spec
 
-pytestmark = pytest.mark.cpu
+pytestmark = [pytest.mark.cpu, pytest.mark.usefixtures("forked_captures")]
 CONTEXT = 64
 _SECTION = re.compile(r"; builtin\.module(?: @\w+)? > util\.(?:func @(\w+)|initializer)")
 _BYTES = {"f32": 4, "f16": 2, "i32": 4, "i8": 1}

@@ -24,7 +24,7 @@ from paceline.runtime.pack import pack
 from paceline.targets import Soc, load_soc
 from tests.emulator import MISSING, ROOT, SITE, emulator
 
-pytestmark = pytest.mark.arm
+pytestmark = [pytest.mark.arm, pytest.mark.usefixtures("forked_captures")]
 # What has the features of a core and, but for the newest, no more. The emulator knows no Cortex-A55: it is of Armv8.2
 # with dot products and f16, as a Cortex-A76 is.
 PROCESSORS = {"imx95": "cortex-a76", "rk3588": "cortex-a76", "armv8.0": "cortex-a53", "pixel8": "max"}
