@@ -25,23 +25,28 @@ TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 # from the signal to the end of the process
 SECOND = 1.0
-# Passes of 20 ms; of 5 s in C where nothing interrupts them, from the fourth on, with STUCK.
-PROGRAM = """
-import hashlib, os, sys
+# Passes of the device's programs are counted: with BEGUN, that file is made in the thirtieth.
+COUNTED = """
+import hashlib, os
 from paceline import cli
-from paceline.runtime import NullDevice, load_model
-from paceline.runtime.null_device import NullProgram
-load_model.open_device = lambda unit, **rest: NullDevice(unit=unit, agreement=0.8, seconds=0.02)
-honest, passes = NullProgram.step, []
-def stuck(self, *arguments, **options):
+from paceline.runtime.{module} import {program} as Program
+honest, passes = Program.step, []
+def step(self, *arguments, **options):
     passes.append(1)
-    if len(passes) > 3:
+    if len(passes) == 30 and "BEGUN" in os.environ:
+        open(os.environ["BEGUN"], "x").close()
+    if len(passes) > 3 and "STUCK" in os.environ:
         hashlib.pbkdf2_hmac("sha256", b"", b"", 20_000_000)
     return honest(self, *arguments, **options)
-if "STUCK" in os.environ:
-    NullProgram.step = stuck
+Program.step = step
+"""
+# Passes of 20 ms; of 5 s in C where nothing interrupts them, from the fourth on, with STUCK.
+PROGRAM = f"""{COUNTED.format(module="null_device", program="NullProgram")}
+from paceline.runtime import NullDevice, load_model
+load_model.open_device = lambda unit, **rest: NullDevice(unit=unit, agreement=0.8, seconds=0.02)
 cli.main()
 """
+COMPILED = f"{COUNTED.format(module='iree_program', program='IreeProgram')}\ncli.main()"
 
 
 @contextmanager
@@ -69,8 +74,21 @@ def end(process: subprocess.Popen[bytes], number: int) -> tuple[float, str, str]
     return time.monotonic() - start, out.decode(), err.decode()
 
 
+def wait_for(begun: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until the file is there that is made in the midst of the work."""
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
 def endless(null_bundle: MakeBundle) -> Path:
     return null_bundle(tokens=TokenIds(bos=0), template=TEMPLATE, context=4000)
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The file that says that a command is in the midst of its work."""
+    return tmp_path / "begun"
 
 
 @BOTH
@@ -88,9 +106,11 @@ def test_run(null_bundle: MakeBundle, tmp_path: Path, number: signal.Signals) ->
 
 
 @BOTH
-def test_a_json_document_is_printed_as_far_as_the_text_came(null_bundle: MakeBundle, number: signal.Signals) -> None:
-    with command("run", endless(null_bundle), "hello", "--max-tokens", 3000, "--json") as process:
-        time.sleep(2.0)
+def test_a_json_document_is_printed_as_far_as_the_text_came(
+    null_bundle: MakeBundle, begun: Path, number: signal.Signals
+) -> None:
+    with command("run", endless(null_bundle), "hello", "--max-tokens", 3000, "--json", BEGUN=str(begun)) as process:
+        wait_for(begun, process)
         seconds, out, said = end(process, number)
         assert process.returncode == 128 + number, said
         assert seconds < SECOND
@@ -107,11 +127,12 @@ def test_a_pass_that_takes_longer(null_bundle: MakeBundle, number: signal.Signal
         assert 0.5 < seconds < SECOND
 
 
-def test_sigterm_ends_a_conversation_and_ctrl_c_an_answer(null_bundle: MakeBundle) -> None:
-    with command("run", endless(null_bundle), "--chat", "--json", "--max-tokens", 3000) as process:
+def test_sigterm_ends_a_conversation_and_ctrl_c_an_answer(null_bundle: MakeBundle, begun: Path) -> None:
+    words = ("run", endless(null_bundle), "--chat", "--json", "--max-tokens", 3000)
+    with command(*words, BEGUN=str(begun)) as process:
         assert process.stdin and process.stdout
         process.stdin.write(b"hello\n")
-        time.sleep(2.0)
+        wait_for(begun, process)
         process.send_signal(signal.SIGINT)
         first = json.loads(process.stdout.readline())
         assert first["stats"]["stop_reason"] == "abandoned"
@@ -137,12 +158,12 @@ def test_a_conversation_that_waits_for_a_line(null_bundle: MakeBundle, number: s
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--chat", "--json")])
-def test_a_reader_that_goes_away(null_bundle: MakeBundle, options: tuple[str, ...]) -> None:
-    prompt = () if "--chat" in options else ("hello",)
-    with command("run", endless(null_bundle), *prompt, "--max-tokens", 3000, *options) as process:
+def test_a_reader_that_goes_away(null_bundle: MakeBundle, begun: Path, options: tuple[str, ...]) -> None:
+    words = ("run", endless(null_bundle), *(() if "--chat" in options else ("hello",)), "--max-tokens", 3000, *options)
+    with command(*words, BEGUN=str(begun)) as process:
         assert process.stdin and process.stdout and process.stderr
         process.stdin.write(b"hello\n")
-        time.sleep(2.0)
+        wait_for(begun, process)
         process.stdout.close()
         start = time.monotonic()
         assert process.wait(timeout=20) == 0
@@ -151,11 +172,12 @@ def test_a_reader_that_goes_away(null_bundle: MakeBundle, options: tuple[str, ..
 
 
 @BOTH
-def test_bench(null_bundle: MakeBundle, tmp_path: Path, number: signal.Signals) -> None:
+def test_bench(null_bundle: MakeBundle, tmp_path: Path, begun: Path, number: signal.Signals) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("hello\nworld\n")
-    with command("bench", endless(null_bundle), "--prompts", prompts, "--max-tokens", 3000) as process:
-        time.sleep(2.0)
+    words = ("bench", endless(null_bundle), "--prompts", prompts, "--max-tokens", 3000)
+    with command(*words, BEGUN=str(begun)) as process:
+        wait_for(begun, process)
         seconds, out, said = end(process, number)
         assert (process.returncode, out, said) == (128 + number, "", "interrupted\n")
         assert seconds < SECOND
@@ -171,16 +193,16 @@ def without_gpu(folder: Path) -> None:
 @pytest.mark.cpu
 @BOTH
 @pytest.mark.parametrize("page", ["profile", "validate", "acceptance"])
-def test_pages_that_measure(tiny_bundle: Path, tmp_path: Path, page: str, number: signal.Signals) -> None:
+def test_pages_that_measure(tiny_bundle: Path, tmp_path: Path, begun: Path, page: str, number: signal.Signals) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, folder)
     without_gpu(folder)
     before = sorted(file.name for file in folder.iterdir())
     prompts = tmp_path / "prompts.txt"
-    prompts.write_text("".join(f"hello {number}\n" for number in range(5000)))  # more than any machine reads in seconds
+    prompts.write_text("".join(f"hello {number}\n" for number in range(500)))  # of which thirty passes take a few
     options = ["--budget", 100] if page == "profile" else ["--prompts", prompts]
-    with command(page, folder, "--tokens", 60, *options, program="from paceline import cli; cli.main()") as process:
-        time.sleep(3.0)
+    with command(page, folder, "--tokens", 60, *options, program=COMPILED, BEGUN=str(begun)) as process:
+        wait_for(begun, process)
         seconds, out, said = end(process, number)
         assert (process.returncode, out, said) == (128 + number, "", "interrupted\n")
         assert seconds < SECOND
