@@ -19,7 +19,7 @@ import msgspec
 from paceline.costmodel import ModelSpec, Role
 from paceline.costmodel.model_spec import Positive
 from paceline.errors import BundleError, OutputError
-from paceline.files import FileEntry, check_files, check_place, parse_json, read_bytes
+from paceline.files import FileEntry, check_files, check_place, parse_json, read_bytes, real_place
 from paceline.targets import GpuNeeds, Soc
 
 SCHEMA = 2  # programs take a span of two numbers since 2
@@ -149,6 +149,6 @@ def check_output(path: Path, folder: Path, bundle: Bundle) -> Path:
     Raises:
         OutputError: neither.
     """
-    if path.resolve() in {(folder / name).resolve() for name in (MANIFEST, *bundle.files)}:
+    if real_place(path) in {(folder / name).resolve() for name in (MANIFEST, *bundle.files)}:
         raise OutputError(f"{path} is a part of the bundle; choose another output")
     return check_place(path)

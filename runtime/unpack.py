@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paceline.console import Report, quiet
 from paceline.errors import DeviceUnavailable, OutputError, UsageError
-from paceline.files import new_folder, write_bytes
+from paceline.files import new_folder, real_place, write_bytes
 from paceline.partition import Bundle
 from paceline.partition.bundle import MANIFEST
 from paceline.runtime.pack_format import SUFFIX, PackManifest
@@ -73,7 +73,7 @@ def write_members(pack: PackReader, folder: Path, *, replace: bool = False, repo
     """
     check_room(folder, pack.manifest.total)
     # a link to a bundle stays a link
-    with new_folder(folder.resolve(), replace=replace) as scratch:
+    with new_folder(real_place(folder), replace=replace) as scratch:
         write_bytes(scratch / MANIFEST, pack.text)
         done = len(pack.text)
         for name in list(pack.manifest.files)[1:]:

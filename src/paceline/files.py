@@ -172,16 +172,35 @@ def _exchange(scratch: Path, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def real_place(path: Path) -> Path:
+    """Where a file called ``path`` is or would be, links followed.
+
+    Raises:
+        OutputError: a link leads back to itself.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # the latter before Python 3.13
+        raise OutputError(f"cannot write {path}: it is a link that leads back to itself") from None
+
+
 def check_place(path: Path) -> Path:
     """Return ``path`` if a file can be written there, as far as that shows beforehand: for what takes minutes to make.
 
     Raises:
         OutputError: its folder does not exist or may not be written, or a folder stands there.
     """
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {path.parent}")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write {path}: {'it is a folder' if path.is_dir() else 'its folder is read-only'}")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder")
+    if is_stream(path):
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"cannot write {path}: it takes nothing from you")
+        return path
+    folder = (real_place(path) if path.is_symlink() else path).parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write {path}: its folder is read-only")
     return path
 
 
@@ -196,7 +215,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             with path.open("ab") as file:
                 file.write(data)
         else:
-            with _renamed(path.resolve()) as file:
+            with _renamed(real_place(path)) as file:
                 file.write(data)
 
 
@@ -218,7 +237,7 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[IO[bytes]]:
                 yield file
             return
         _check_new(path, replace)
-        with _renamed(path.resolve()) as file:
+        with _renamed(real_place(path)) as file:
             yield file
             _check_new(path, replace)  # somebody else may have made it meanwhile
 

@@ -178,8 +178,21 @@ def test_a_checksum_is_sha256(tmp_path: Path) -> None:
     assert describe(tmp_path / "a") == FileEntry(bytes=3, sha256=expected)
 
 
-def test_a_place_is_checked_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_place_is_checked_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert check_place(tmp_path / "new.json") == tmp_path / "new.json"
     for place, reason in ((tmp_path / "absent" / "a", "there is no folder"), (tmp_path, "it is a folder")):
         with pytest.raises(OutputError, match=reason):
             check_place(place)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "lost").symlink_to("/nowhere/file")
+    for name, reason in (("loop", "a link that leads back to itself"), ("lost", "there is no folder /nowhere")):
+        with pytest.raises(OutputError, match=reason):
+            check_place(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe")
+    # a user who may write to what is there, and make nothing beside it
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name in ("pipe", "stdout", "file"))
+    assert check_place(tmp_path / "pipe") and check_place(Path("/dev/stdout"))
+    with pytest.raises(OutputError, match="its folder is read-only"):
+        check_place(tmp_path / "file")
+    with pytest.raises(OutputError, match="it takes nothing from you"):
+        check_place(Path("/dev/null"))

@@ -123,6 +123,21 @@ def test_an_existing_output_needs_force(null_bundle: MakeBundle, tmp_path: Path)
         assert call(*arguments, "--force").exit_code == 0
 
 
+def test_into_a_folder(null_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = null_bundle()
+    (place := tmp_path / "packs").mkdir()
+    for output in (place, f"{place}/"):
+        assert call("pack", folder, "-o", output).exit_code == 0
+        (made,) = place.iterdir()
+        assert made.name == "bundle.tar.zst"
+        made.unlink()
+    monkeypatch.chdir(folder)
+    assert call("pack", ".", "-o", place).exit_code == 0 and (place / "bundle.tar.zst").exists()
+    said = call("pack", folder, "-o", f"{tmp_path}/absent/")
+    assert said.exit_code == 1 and "there is no such folder" in said.stderr
+    assert not (tmp_path / "absent").exists()
+
+
 def test_another_soc_needs_a_word(null_bundle: MakeBundle, tmp_path: Path) -> None:
     unit = ProcessingUnit(
         name="cpu", kind="cpu", description="a core", cores=1, triple="riscv64-linux-gnu",

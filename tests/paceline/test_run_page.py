@@ -86,6 +86,27 @@ def test_json_and_stats_are_the_same_document(run: Run, null_bundle: MakeBundle,
     assert document["stats"]["stop_reason"] == "length"
 
 
+def test_a_place_for_statistics_is_checked_before_a_device_is_opened(
+    run: Run, null_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*arguments: object, **options: object) -> None:
+        raise AssertionError("a device was opened")
+
+    monkeypatch.setattr(load_model, "open_device", opened)
+    folder = endless(null_bundle)
+    manifest = (folder / "bundle.json").read_bytes()
+    for place, code, sentence in (
+        (tmp_path, 1, "it is a folder"),
+        (tmp_path / "absent" / "x", 1, "there is no folder"),
+        (folder / "bundle.json", 1, "is a part of the bundle"),
+        (f"{tmp_path}/new/", 2, "is a folder's name; give a file's"),
+    ):
+        for words in (("hello",), ("--chat",), ("hello", "--on", "ssh://127.0.0.1:9")):
+            said = run(folder, *words, "--stats", place)
+            assert (said.exit_code, said.stdout) == (code, "") and sentence in said.stderr
+    assert (folder / "bundle.json").read_bytes() == manifest
+
+
 def test_prompt_from_standard_input(run: Run, null_bundle: MakeBundle) -> None:
     folder = endless(null_bundle)
     expected = run(folder, "hello", "--max-tokens", 5).stdout

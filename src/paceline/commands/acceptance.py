@@ -10,7 +10,7 @@ import typer
 from paceline import console
 from paceline.commands.drafts import drafts_table
 from paceline.commands.generating import as_folder
-from paceline.commands.options import AsJson, BundleFolder
+from paceline.commands.options import AsJson, BundleFolder, file_name
 from paceline.errors import PacelineError
 
 if TYPE_CHECKING:
@@ -38,7 +38,14 @@ def page(
         int, typer.Option(min=0, metavar="N", help="Speculate after the first N prompts too, and compare each round.")
     ] = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write it (default: acceptance.json of the bundle).")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=file_name,
+            metavar="FILE",
+            help="Where to write it (default: acceptance.json of the bundle).",
+        ),
     ] = None,
     every_length: Annotated[bool, typer.Option("--all", help="Show every draft length.")] = False,
     as_json: AsJson = False,

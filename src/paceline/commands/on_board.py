@@ -69,12 +69,15 @@ def also_on_boards(page: Callable[..., None], *, made: tuple[str, ...]) -> Calla
 def _there(context: typer.Context, on: str, command: str, made: tuple[str, ...]) -> int:
     """Run the page on the board; its exit code."""
     from paceline.board import ABSENT, parse_board
+    from paceline.partition.bundle import check_output
     from paceline.partition.contents import list_contents
     from paceline.sending import no_paceline, send
 
     board, folder, given = parse_board(on), context.params["bundle"], context.params
     _check(context, folder, made)
     contents = list_contents(folder)
+    if given.get(_WRITTEN):
+        check_output(given[_WRITTEN], folder, contents.bundle)
     for remark in contents.remarks:
         note(f"stays here: {remark}")
     with progress() as report:

@@ -7,6 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
+
+def file_name(text: str | Path) -> Path:
+    """The name of a file to be written: of a folder's name, which ends in a slash, pathlib would make one.
+
+    Raises:
+        BadParameter: it ends in a slash.
+    """
+    if str(text).endswith("/"):
+        raise typer.BadParameter(f"{str(text)!r} is a folder's name; give a file's")
+    return Path(text)
+
+
 DrafterKind = Literal["model", "ngram", "none"]
 MAP_HELP = "Where the models run, e.g. drafter=gpu,target=cpu (drafter: a unit, ngram or none)."
 

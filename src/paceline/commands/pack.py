@@ -25,7 +25,13 @@ Examples:
 def page(
     bundle: Annotated[Path, typer.Argument(help="Folder that 'paceline compile' made.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The new file, NAME.tar.zst; - is standard output.")
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The new file, NAME.tar.zst, or a folder for one called like the bundle; - is standard output.",
+        ),
     ],
     only_plan: Annotated[
         bool, typer.Option("--only-plan", help="Leave out programs and weights that the stored plan does not run.")
@@ -38,25 +44,42 @@ def page(
 
     Every byte is checked against its checksum. The same bundle gives the same bytes.
     """
-    from paceline.files import is_stream
+    from paceline.files import is_stream, real_place
     from paceline.partition.contents import list_contents
     from paceline.runtime.pack import pack
 
-    if str(output) == "-":
-        output = Path("/dev/stdout")
-    if as_json and is_stream(output):
-        raise UsageError(f"{output} holds the pack; it takes no --json")
+    file = _file(output, bundle)
+    if as_json and is_stream(file):
+        raise UsageError(f"{file} holds the pack; it takes no --json")
     contents = list_contents(bundle, only_plan=only_plan, units=tuple(unit or ()))
-    if output.resolve() in {(bundle / name).resolve() for name in (*contents.files, *contents.left_out)}:
-        raise OutputError(f"{output} is a part of the bundle; choose another output")
+    if real_place(file) in {(bundle / name).resolve() for name in (*contents.files, *contents.left_out)}:
+        raise OutputError(f"{file} is a part of the bundle; choose another output")
     with console.progress() as report:
-        manifest = pack(contents, output, replace=force, report=report)
-    size = None if is_stream(output) else output.stat().st_size
+        manifest = pack(contents, file, replace=force, report=report)
+    size = None if is_stream(file) else file.stat().st_size
     if as_json:
-        found = {"file": str(output), "bytes": size, "left_out": contents.left_out, "remarks": contents.remarks}
+        found = {"file": str(file), "bytes": size, "left_out": contents.left_out, "remarks": contents.remarks}
         console.print_json({**found, "manifest": manifest})
     elif size is not None:  # a stream holds the pack, and takes no remarks
-        _show(contents, manifest, output, size)
+        _show(contents, manifest, file, size)
+
+
+def _file(output: str, bundle: Path) -> Path:
+    """The file that ``output`` names; in a folder it is called like the bundle's.
+
+    Raises:
+        OutputError: there is no such folder, or it is the bundle.
+    """
+    if output == "-":
+        return Path("/dev/stdout")
+    path = Path(output)
+    if output.endswith("/") and not path.is_dir():
+        raise OutputError(f"cannot write into {output}: there is no such folder; make it, or leave the last slash")
+    if not path.is_dir():
+        return path
+    if path.resolve() == bundle.resolve():
+        raise OutputError(f"cannot write into {output}: that is the bundle itself; choose another folder")
+    return path / f"{bundle.resolve().name}.tar.zst"
 
 
 def _show(contents: Contents, manifest: PackManifest, output: Path, size: int) -> None:

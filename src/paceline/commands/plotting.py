@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from paceline.commands.options import file_name
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from paceline.runtime.validation import Compared, Validation
 
 ChartName = Literal["speedup", "decision", "roofline", "timeline"]
-Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Also draw a chart: a .png or .svg file.")]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", parser=file_name, metavar="FILE", help="Also draw a chart: a .png or .svg file."),
+]
 Chart = Annotated[ChartName | None, typer.Option("--chart", help="What --plot draws; speedup unless said.")]
 _UNITS = {"alpha": "share of drafts that are kept", "context": "tokens", "bandwidth": "B/s", "launch": "s"}
 
@@ -55,7 +59,9 @@ def check_options(
         return
     if axes and chart is not None:
         raise UsageError(f"with --sweep the plot shows the sweep; leave --chart {chart} or --sweep")
-    if beside is not None and beside.resolve() == plot.resolve():
+    from paceline.files import real_place
+
+    if beside is not None and real_place(beside) == real_place(plot):
         raise UsageError(f"{plot} would be written twice, as the plot and as something else; choose another name")
     from paceline.plots.save import check_plot
 

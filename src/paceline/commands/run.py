@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paceline.commands.generating import as_folder, as_prompt, open_model, stream
-from paceline.commands.options import MAP_HELP, BundleFolder, Drafter, MinConfidence, Raw
+from paceline.commands.options import MAP_HELP, BundleFolder, Drafter, MinConfidence, Raw, file_name
 from paceline.console import note, print_json
 from paceline.errors import UsageError
 
@@ -43,7 +43,9 @@ _Seed = Annotated[int, typer.Option(help="The same seed draws the same text.")]
 _Stop = Annotated[list[str] | None, typer.Option(help="Stop before this text; may be repeated.")]
 _System = Annotated[str | None, typer.Option(help="System message, for models with a chat template.")]
 _Compare = Annotated[bool, typer.Option("--compare", help="Generate once more without drafts and compare.")]
-_Stats = Annotated[Path | None, typer.Option(help="Write the statistics to this file as JSON.")]
+_Stats = Annotated[
+    Path | None, typer.Option(parser=file_name, metavar="FILE", help="Write the statistics to this file as JSON.")
+]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print text and statistics as JSON; with --chat, a line a turn.")]
 
 
@@ -78,12 +80,21 @@ def page(
     options: dict[str, Any] = {"max_new_tokens": max_tokens, **sampling, "stop": stop or ()}
     drafting = {"draft_length": draft_length, "adapt": adapt, "min_confidence": min_confidence, "drafter": drafter}
     bundle = as_folder(bundle)
+    if stats is not None:
+        _check_stats(stats, bundle)
     with open_model(bundle, mapping=mapping, **drafting, pin=pin, overlap=overlap) as model:
         telling = _Telling(bundle, model, options, stats, as_json)
         if chat:
             telling.conversation(system)
         else:
             telling.answer(as_prompt(model, text, raw=raw, system=system), compare=compare)
+
+
+def _check_stats(stats: Path, bundle: Path) -> None:
+    from paceline.partition import read_bundle
+    from paceline.partition.bundle import check_output
+
+    check_output(stats, bundle, read_bundle(bundle))
 
 
 def _prompt_text(prompt: str | None) -> str:
