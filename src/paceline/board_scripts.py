@@ -1,8 +1,9 @@
 """What runs on a board: POSIX shell, with coreutils or busybox.
 
 A bundle lies in a folder of its digest. A file appears under its name once its SHA-256 is right; until then it grows in
-``.part``. The checksum of a file that was not written since it was last read is remembered in ``.sha256``. One process
-at a time writes into a folder, where the board has flock.
+``.part``. ``.sha256`` remembers the checksum of a file and what it was taken of: inode, size, and both times, all of
+which must still be the same; no order of times is asked for, since a board's clock may be set back. One process at a
+time writes into a folder, where the board has flock.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ for name; do
   if [ -f ".part/$name" ]; then part=$(stat -c %s ".part/$name"); fi
   if [ -f "./$name" ]; then
     size=$(stat -c %s "./$name")
-    if [ "$every" != yes ] && [ ".sha256/$name" -nt "./$name" ]; then
-      sum=$(cat ".sha256/$name")
+    state=$(stat -c '%i %s %y %z' "./$name") known=
+    if [ -f ".sha256/$name" ]; then known=$(cat ".sha256/$name"); fi
+    if [ "$every" != yes ] && [ "${known#* }" = "$state" ]; then
+      sum=$known
     else
       sum=$(sha256sum < "./$name")
-      echo "${sum%% *}" > ".sha256/$name"
+      echo "${sum%% *} $state" > ".sha256/$name"
     fi
   fi
   echo "$size ${sum%% *} $part"
@@ -52,7 +55,7 @@ cat >> "$part"
 sum=$(sha256sum < "$part")
 if [ "${sum%% *}" != "$5" ]; then rm "$part"; exit 5; fi
 mv -f "$part" "./$2"
-echo "$5" > ".sha256/$2"
+echo "$5 $(stat -c '%i %s %y %z' "./$2")" > ".sha256/$2"
 """
 # Argument: a file, which need not be there.
 GET = 'if [ -e "$1" ]; then cat "$1"; fi'

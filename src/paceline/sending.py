@@ -37,7 +37,7 @@ class _Held:
 def send(board: Board, contents: Contents, *, command: str, every_byte: bool = False, report: Report = quiet) -> Sent:
     """Bring what is missing of a bundle to a board, whose paceline is called with ``command``.
 
-    ``every_byte`` reads there all that was sent earlier, and not only what was written since.
+    ``every_byte`` reads there all that was sent earlier, and not only what was touched since.
 
     Raises:
         BoardError: the board cannot be reached, has no paceline or one of another version, no room, or fails to write.
