@@ -124,8 +124,8 @@ def feed(
             pass  # it has failed, and says why
         out, said = process.communicate()
     text = said.decode(errors="replace")
-    if process.returncode == LOST:
-        raise BoardError(_unreachable(board, text))
+    if process.returncode == LOST or process.returncode < 0:  # ssh itself failed, or was killed
+        raise BoardError(_cut_off(board, text) if done else _unreachable(board, text))
     return process.returncode, out, text
 
 
@@ -170,6 +170,11 @@ def _ended(
             if pipe:
                 with suppress(OSError):
                     pipe.close()
+
+
+def _cut_off(board: Board, said: str) -> str:
+    reason = last_line(said).rstrip(".") or "ssh ended without a word"
+    return f"lost the connection to {board}: {reason}; what has arrived is kept, and the next copy goes on from there"
 
 
 def _unreachable(board: Board, said: str) -> str:

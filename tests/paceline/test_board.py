@@ -243,6 +243,28 @@ def test_an_interrupted_copy_is_kept(desk: Desk, bundle: Path) -> None:
     assert same(bundle, on_board(desk, bundle))
 
 
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("echo client_loop: send disconnect: Broken pipe >&2; exit 255", "Broken pipe"),
+        ("kill -9 $$", "ssh ended without a word"),
+    ],
+)
+def test_a_connection_that_is_lost_in_a_copy(desk: Desk, bundle: Path, end: str, reason: str) -> None:
+    ssh = desk.folder.parent / "bin" / "ssh"
+    honest = ssh.read_text()
+    rest = honest.removeprefix("#!/bin/sh\nexec ").strip()
+    ssh.write_text(f'#!/bin/sh\ncase "$*" in *"cat >>"*.irpa*) head -c 2000000 | {rest}; {end};; *) {rest};; esac\n')
+    lost = desk("run", bundle, "hello", "--max-tokens", 2)
+    sentence = f"lost the connection to {desk.address}: "
+    assert lost.returncode == 1 and lost.stderr.startswith(f"error: {sentence}"), lost.stderr
+    assert f"{reason}; what has arrived is kept" in lost.stderr and lost.stderr.count("\n") == 1
+    ssh.write_text(honest)
+    resumed = desk("run", bundle, "hello", "--max-tokens", 2)
+    assert resumed.returncode == 0 and copied(resumed) == pytest.approx(4.0, abs=0.1), resumed.stderr
+    assert same(bundle, on_board(desk, bundle))
+
+
 def test_words_arrive_as_they_were_typed(desk: Desk, bundle: Path) -> None:
     prompt = '-- it\'s $(touch /tmp/no) `id` "ä 日"\n\\ $HOME *'
     options = ("--stop", "a 'b'", "--stop", "$x", "--max-tokens", 3, "--no-adapt", "--raw", "--temperature", "0.5")
