@@ -170,9 +170,18 @@ def _gpu(driver: Driver, *, used: bool) -> Gpu:
 
 
 def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
     # Asked with os.access: a folder that is closed to this user is none that exists for them.
-    existing = next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK))
-    return shutil.disk_usage(existing).free
+    return next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK))
+
+
+def _may_be_made(folder: Path) -> bool:
+    place = _existing(folder)
+    return place.is_dir() and os.access(place, os.W_OK | os.X_OK)
 
 
 def _pip(extra: str) -> str:
@@ -196,6 +205,9 @@ def _missing(
     if not gpu_ready:
         what = "a Vulkan driver that works: mappings to the GPU will be rejected"
         found.append(Missing(what=what, command=INSTALL_DRIVER))
+    if not _may_be_made(cache):
+        what = f"a cache that can be written, which {cache} is not: compiling and packs that are run need it"
+        found.append(Missing(what=what, command="export PACELINE_CACHE=FOLDER"))
     if free < ROOM:
         what = f"room on the disk: {free / 1e9:.1f} GB free, compiling a model takes some {ROOM / 1e9:.0f} GB"
         found.append(Missing(what=what, command=f"du -sh {cache}/*"))

@@ -149,6 +149,14 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("room on the disk: 0.1 GB" in entry["what"] for entry in report()["missing"])
 
 
+def test_a_cache_that_is_a_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file := tmp_path / "file").touch()
+    for cache in (file, file / "cache"):
+        monkeypatch.setenv("PACELINE_CACHE", str(cache))
+        (missing,) = [entry for entry in report()["missing"] if "a cache that can be written" in entry["what"]]
+        assert str(cache) in missing["what"] and missing["command"] == "export PACELINE_CACHE=FOLDER"
+
+
 def test_installing_comes_first_and_its_failure_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(report: object) -> Driver:
         raise DeviceUnavailable("no network here")
