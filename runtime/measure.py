@@ -34,7 +34,9 @@ from paceline.targets.places import pinned
 
 MINIMUM = 3
 WARM_SECONDS = 0.3  # until all cores run as fast as they do in a long text: seen to take 0.2 s after idling
-BURST_CALLS, BURST_SECONDS = 4, 0.05  # at least both: several slices of an operating system's time
+# At least both. Where a machine is slow for hundredths of a second now and then, most of shorter bursts are spared, and
+# decoding takes longer than their middle says.
+BURST_CALLS, BURST_SECONDS = 4, 0.2
 Open = Callable[..., Device]
 Clock = Callable[[], float]
 

@@ -64,10 +64,15 @@ class TimedModel:
 
 @dataclass(frozen=True, slots=True)
 class HostTimes:
-    """Collects host seconds of rounds; ``medians`` makes the values."""
+    """Collects host seconds of rounds; ``medians`` makes the values.
+
+    Each time so many texts are generated that they take at least ``least`` seconds, one at the least, and their mean
+    counts.
+    """
 
     models: tuple[TimedModel, ...]
     longest: int
+    least: float = 0.0
     _seen: dict[tuple[Drafting, int], list[float]] = field(default_factory=dict)
 
     def measure(self, prompt: Sequence[int], *, tokens: int) -> None:
@@ -88,6 +93,10 @@ class HostTimes:
         return () if timed.drafting == "none" or not self.longest else sorted({1, self.longest})
 
     def _note(self, timed: TimedModel, drafting: Drafting, length: int, prompt: Sequence[int], tokens: int) -> None:
-        seconds = timed.host_of_a_round(prompt, tokens=tokens, draft_length=length)
-        if seconds is not None:
-            self._seen.setdefault((drafting, length), []).append(seconds)
+        start, found = time.perf_counter(), list[float]()
+        while not found or time.perf_counter() - start < self.least:
+            seconds = timed.host_of_a_round(prompt, tokens=tokens, draft_length=length)
+            if seconds is None:
+                return
+            found.append(seconds)
+        self._seen.setdefault((drafting, length), []).append(statistics.mean(found))

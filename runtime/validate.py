@@ -26,7 +26,17 @@ from paceline.partition.search import DEFAULT_MARGIN
 from paceline.partition.times import MeasuredTimes, compiled_width
 from paceline.runtime.device import open_device
 from paceline.runtime.machine import this_machine
-from paceline.runtime.measure import WARM_SECONDS, Loaded, Open, Passes, check_target, loaded_programs, usable_units
+from paceline.runtime.measure import (
+    BURST_SECONDS,
+    WARM_SECONDS,
+    Loaded,
+    Open,
+    Passes,
+    check_target,
+    interquartile_mean,
+    loaded_programs,
+    usable_units,
+)
 from paceline.runtime.measure_acceptance import (
     Encoded,
     encode,
@@ -42,8 +52,6 @@ from paceline.runtime.prompts import Prompt
 from paceline.runtime.replay import Recording, histograms
 from paceline.runtime.validation import Compared, Rejected, Validation, compared, validation
 from paceline.targets.pins import Pins
-
-LEAST_SECONDS = 0.2  # of a case in its turn: several slices of an operating system's time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +89,7 @@ class _Case:
         self.way.timed.model.forget()
         for _ in self._texts(number, WARM_SECONDS):
             pass
-        self.seconds.setdefault(number, []).append(statistics.mean(self._texts(number, LEAST_SECONDS)))
+        self.seconds.setdefault(number, []).append(statistics.mean(self._texts(number, BURST_SECONDS)))
 
     def _texts(self, number: int, least: float) -> Iterator[float]:
         spent = 0.0
@@ -103,8 +111,11 @@ class _Case:
 
     @property
     def seconds_per_token(self) -> float:
-        """Medians over repeats, added up over prompts; the token that ends a text counts, its round was run."""
-        return sum(map(statistics.median, self.seconds.values())) / max(1, sum(self.tokens.values()))
+        """Interquartile means over repeats, as of passes, added up over prompts.
+
+        The token that ends a text counts, for its round was run.
+        """
+        return sum(map(interquartile_mean, self.seconds.values())) / max(1, sum(self.tokens.values()))
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -151,7 +162,9 @@ def validate(
             reasons = "; ".join(f"{entry.mapping}: {entry.reason}" for entry in rejected)
             raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
         cases = [_Case(way, length) for way in ways for length in way.lengths(lengths)]
-        hosts = HostTimes(_fastest_models(folder, bundle, programs, passes), longest_draft(bundle.widths))
+        hosts = HostTimes(
+            _fastest_models(folder, bundle, programs, passes), longest_draft(bundle.widths), BURST_SECONDS
+        )
         _take_turns(cases, passes, contentions, hosts, encoded, repeats=repeats, tokens=tokens, report=report)
         profile = Profile(
             bundle=bundle.digest,

@@ -152,13 +152,15 @@ def test_options_that_mean_nothing(
 def test_weights_that_cannot_be_written_end_the_compilers_at_once(
     tmp_path: Path, tiny_package: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopped, ends = threading.Event(), []
+    started, stopped, ends = threading.Event(), threading.Event(), []
 
     def compiling(*_: object, **__: object) -> None:
+        started.set()
         ends.append(stopped.wait(30))
         raise CompileFailed(tool="iree-compile", diagnostic="interrupted", command=())
 
     def full(*_: object, **__: object) -> None:
+        assert started.wait(60)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setenv("PACELINE_CACHE", str(tmp_path / "cache"))

@@ -38,9 +38,14 @@ def test_passes_are_no_host_time(null_bundle: Callable[..., Path]) -> None:
         drafter=programs[1],
         tokenizer=read_tokenizer(folder / "tokenizer.json"),
     )
-    hosts = HostTimes((TimedModel(model=model, drafting="model", programs=tuple(programs)),), 4)
+    timed = TimedModel(model=model, drafting="model", programs=tuple(programs))
+    hosts = HostTimes((timed,), 4)
+    start = time.perf_counter()
     hosts.measure((3, 4, 5), tokens=12)
+    once = time.perf_counter() - start
     found = {(entry.drafter, entry.draft_length): entry.seconds for entry in hosts.medians()}
     assert list(found) == [("none", 0), ("model", 1), ("model", 4)]
     # a round that drafts 4 runs 5 passes of 10 ms; what the loop does beside them is far below one
     assert all(0.0 < seconds < 0.008 for seconds in found.values())
+    HostTimes((timed,), 4, 2 * once).measure((3, 4, 5), tokens=12)
+    assert time.perf_counter() - start > (1 + 3 * 2) * once  # each of the three for as long as was asked
