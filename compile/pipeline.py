@@ -42,7 +42,7 @@ _DECLARED_BY = ("parameters", "precision", "int4", "stored", "../costmodel/memor
 _CAPTURED_BY = ("capture", "decoder", "export_model", "words", *_DECLARED_BY)
 _WRITTEN_BY = ("kernel_program", "kernel_text", "kernel_calls", "packing", *_DECLARED_BY)
 _CHECKED_BY = ("bindings", "check_gpu", "spirv", "vmfb", "../targets/limits")
-_REACH = "reach.json"  # beside a GPU's .vmfb
+_REACH = "reach.json"  # of a GPU's .vmfb
 _LINKED = ("--iree-input-type=none", f"--iree-hal-executable-object-search-path={FOLDER}")
 
 
@@ -95,7 +95,7 @@ class Pipeline:
         if capture.kernels:
             return self._linked(capture, unit)
         name = _emitted(capture, unit)
-        whole = unit.kind == "cpu" or self.cache.find(name, _REACH)
+        whole = unit.kind == "cpu" or self.cache.find(_reach_of(name), _REACH)
         if self.dump is None and whole and (found := self.cache.find(name, "vmfb")):
             return found
         source = self.lower(capture).path
@@ -104,7 +104,7 @@ class Pipeline:
                 name, "vmfb", lambda output: emit_vmfb(source, unit, output, self.children, dump=folder)
             )
             if unit.kind == "gpu" and folder is not None:
-                self.cache.remake(name, _REACH, lambda output: _save(output, read_reach(folder, source)))
+                self.cache.remake(_reach_of(name), _REACH, lambda output: _save(output, read_reach(folder, source)))
         return made
 
     def needs(self, unit: ProcessingUnit, program: Entry) -> dict[str, GpuNeeds]:
@@ -116,7 +116,7 @@ class Pipeline:
         emitted = program.path.stem
 
         def write(output: Path) -> None:
-            reach = self.cache.folder / f"{emitted}.{_REACH}"
+            reach = self.cache.folder / f"{_reach_of(emitted)}.{_REACH}"
             of_each = msgspec.json.decode(reach.read_bytes(), type=dict[str, Reach])
             _save(output, needs_of(program.path, of_each, unit))
 
@@ -170,6 +170,11 @@ def _emitted(capture: Capture, unit: ProcessingUnit) -> str:
     """Key of a traced program."""
     made_of = ("emit", _shape(capture), flags(unit), cpu.identity(unit))
     return key(*made_of, by=(*_CAPTURED_BY, "lower_to_linalg"))
+
+
+def _reach_of(emitted: str) -> str:
+    """Key of what was read from the compiler's IR of a traced program: only a compiler's run can be read anew."""
+    return key("reach", emitted, by=("bindings",))
 
 
 def _shape(capture: Capture) -> object:

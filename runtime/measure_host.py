@@ -66,13 +66,12 @@ class TimedModel:
 class HostTimes:
     """Collects host seconds of rounds; ``medians`` makes the values.
 
-    Each time so many texts are generated that they take at least ``least`` seconds, one at the least, and their mean
-    counts.
+    Each time one text is generated, or as many as take ``least_seconds``, and their mean counts.
     """
 
     models: tuple[TimedModel, ...]
     longest: int
-    least: float = 0.0
+    least_seconds: float = 0.0
     _seen: dict[tuple[Drafting, int], list[float]] = field(default_factory=dict)
 
     def measure(self, prompt: Sequence[int], *, tokens: int) -> None:
@@ -94,7 +93,7 @@ class HostTimes:
 
     def _note(self, timed: TimedModel, drafting: Drafting, length: int, prompt: Sequence[int], tokens: int) -> None:
         start, found = time.perf_counter(), list[float]()
-        while not found or time.perf_counter() - start < self.least:
+        while not found or time.perf_counter() - start < self.least_seconds:
             seconds = timed.host_of_a_round(prompt, tokens=tokens, draft_length=length)
             if seconds is None:
                 return

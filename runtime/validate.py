@@ -162,9 +162,8 @@ def validate(
             reasons = "; ".join(f"{entry.mapping}: {entry.reason}" for entry in rejected)
             raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
         cases = [_Case(way, length) for way in ways for length in way.lengths(lengths)]
-        hosts = HostTimes(
-            _fastest_models(folder, bundle, programs, passes), longest_draft(bundle.widths), BURST_SECONDS
-        )
+        fastest_models = _fastest_models(folder, bundle, programs, passes)
+        hosts = HostTimes(fastest_models, longest_draft(bundle.widths), least_seconds=BURST_SECONDS)
         _take_turns(cases, passes, contentions, hosts, encoded, repeats=repeats, tokens=tokens, report=report)
         profile = Profile(
             bundle=bundle.digest,
