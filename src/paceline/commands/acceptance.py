@@ -10,7 +10,7 @@ import typer
 from paceline import console
 from paceline.commands.drafts import drafts_table
 from paceline.commands.generating import as_folder
-from paceline.commands.options import AsJson, BundleFolder, file_name
+from paceline.commands.options import AsJson, BundleFolder, written_file
 from paceline.errors import PacelineError
 
 if TYPE_CHECKING:
@@ -39,13 +39,7 @@ def page(
     ] = 0,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            parser=file_name,
-            metavar="FILE",
-            help="Where to write it (default: acceptance.json of the bundle).",
-        ),
+        written_file("Where to write it (default: acceptance.json of the bundle).", "--output", "-o"),
     ] = None,
     every_length: Annotated[bool, typer.Option("--all", help="Show every draft length.")] = False,
     as_json: AsJson = False,

@@ -9,7 +9,7 @@ import typer
 
 from paceline import console
 from paceline.commands.generating import as_folder
-from paceline.commands.options import AsJson, file_name
+from paceline.commands.options import AsJson, written_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,9 +33,9 @@ _KINDS: dict[Kind, str] = {
 
 def page(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles with a profile.json.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", parser=file_name, metavar="FILE", help="Where to write the calibration.")
-    ] = Path("calibration.json"),
+    output: Annotated[Path, written_file("Where to write the calibration.", "--output", "-o")] = Path(
+        "calibration.json"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Fit a roofline to measured passes of one machine, and say how well it predicts passes that it did not see.

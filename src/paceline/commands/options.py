@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 
-def file_name(text: str | Path) -> Path:
+def _file_name(text: str | Path) -> Path:
     """The name of a file to be written: of a folder's name, which ends in a slash, pathlib would make one.
 
     Raises:
@@ -17,6 +17,11 @@ def file_name(text: str | Path) -> Path:
     if str(text).endswith("/"):
         raise typer.BadParameter(f"{str(text)!r} is a folder's name; give a file's")
     return Path(text)
+
+
+def written_file(about: str, *names: str) -> Any:
+    """An option that names a file to be written."""
+    return typer.Option(*names, parser=_file_name, metavar="FILE", help=about)
 
 
 DrafterKind = Literal["model", "ngram", "none"]

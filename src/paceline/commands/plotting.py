@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from paceline.commands.options import file_name
+from paceline.commands.options import written_file
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from paceline.runtime.validation import Compared, Validation
 
 ChartName = Literal["speedup", "decision", "roofline", "timeline"]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", parser=file_name, metavar="FILE", help="Also draw a chart: a .png or .svg file."),
-]
+Plot = Annotated[Path | None, written_file("Also draw a chart: a .png or .svg file.", "--plot")]
 Chart = Annotated[ChartName | None, typer.Option("--chart", help="What --plot draws; speedup unless said.")]
 _UNITS = {"alpha": "share of drafts that are kept", "context": "tokens", "bandwidth": "B/s", "launch": "s"}
 

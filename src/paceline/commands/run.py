@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paceline.commands.generating import as_folder, as_prompt, open_model, stream
-from paceline.commands.options import MAP_HELP, BundleFolder, Drafter, MinConfidence, Raw, file_name
+from paceline.commands.options import MAP_HELP, BundleFolder, Drafter, MinConfidence, Raw, written_file
 from paceline.console import note, print_json
 from paceline.errors import UsageError
 
@@ -43,9 +43,7 @@ _Seed = Annotated[int, typer.Option(help="The same seed draws the same text.")]
 _Stop = Annotated[list[str] | None, typer.Option(help="Stop before this text; may be repeated.")]
 _System = Annotated[str | None, typer.Option(help="System message, for models with a chat template.")]
 _Compare = Annotated[bool, typer.Option("--compare", help="Generate once more without drafts and compare.")]
-_Stats = Annotated[
-    Path | None, typer.Option(parser=file_name, metavar="FILE", help="Write the statistics to this file as JSON.")
-]
+_Stats = Annotated[Path | None, written_file("Write the statistics to this file as JSON.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print text and statistics as JSON; with --chat, a line a turn.")]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from paceline import console
 from paceline.commands.generating import as_folder
-from paceline.commands.options import AsJson, BundleFolder, Limit, Tokens, file_name
+from paceline.commands.options import AsJson, BundleFolder, Limit, Tokens, written_file
 from paceline.commands.plotting import Plot, check_options, plot_validation
 from paceline.errors import PacelineError, UsageError
 
@@ -43,10 +43,7 @@ _DraftLengths = Annotated[
 _Units = Annotated[list[str] | None, typer.Option("--unit", help="Unit to use; repeat it for several (default: all).")]
 _Pin = Annotated[str | None, typer.Option(help="Run the models on these cores too, e.g. drafter=0,target=1; or auto.")]
 _Margin = Annotated[float, typer.Option(min=0, help="As for 'paceline plan'.")]
-_Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", parser=file_name, metavar="FILE", help="Write the result to this file too."),
-]
+_Output = Annotated[Path | None, written_file("Write the result to this file too.", "--output", "-o")]
 
 
 def page(

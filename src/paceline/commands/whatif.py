@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
-from paceline.commands.options import AsJson, MaxDraftLength, MemoryGib, SocName, file_name, in_bytes
+from paceline.commands.options import AsJson, MaxDraftLength, MemoryGib, SocName, in_bytes, written_file
 from paceline.commands.plotting import Chart, ChartName, Plot, check_options, plot_sweep, plot_what_if
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ _Sweep = Annotated[
     ),
 ]
 _AllLengths = Annotated[bool, typer.Option("--all", help="List every draft length of every configuration.")]
-_Csv = Annotated[
-    Path | None, typer.Option(parser=file_name, metavar="FILE", help="Also write every row, or every point.")
-]
+_Csv = Annotated[Path | None, written_file("Also write every row, or every point.")]
 
 
 def page(
