@@ -25,6 +25,7 @@ from paceline.console import Report, quiet
 from paceline.costmodel import Measurement, Role
 from paceline.errors import DeviceUnavailable, UsageError
 from paceline.partition import Bundle
+from paceline.runtime.averages import interquartile_mean
 from paceline.runtime.device import Device, open_device
 from paceline.runtime.local_task import usable_cores
 from paceline.runtime.program import Program, load_program
@@ -109,12 +110,6 @@ def calls(loaded: Loaded, width: int, position: int, clock: Clock, *, least: int
     while done < least or spent < seconds:
         yield (one := call(loaded, width, position, clock))
         spent, done = spent + one, done + 1
-
-
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean of what is left without the lowest and the highest quarter (rounded down) of ``values``."""
-    ordered, cut = sorted(values), len(values) // 4
-    return sum(ordered[cut : len(ordered) - cut]) / (len(ordered) - 2 * cut)
 
 
 class Passes:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from paceline.console import Report, quiet
@@ -24,16 +23,15 @@ from paceline.partition.feasible import why_not_length, why_not_mapping
 from paceline.partition.plan import NGRAM
 from paceline.partition.search import DEFAULT_MARGIN
 from paceline.partition.times import MeasuredTimes, compiled_width
+from paceline.runtime.case import Case, Way
 from paceline.runtime.device import open_device
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import (
     BURST_SECONDS,
-    WARM_SECONDS,
     Loaded,
     Open,
     Passes,
     check_target,
-    interquartile_mean,
     loaded_programs,
     usable_units,
 )
@@ -50,78 +48,9 @@ from paceline.runtime.measure_contention import Contentions, pinned_places
 from paceline.runtime.measure_host import HostTimes, TimedModel
 from paceline.runtime.prompts import Prompt
 from paceline.runtime.replay import Recording, histograms
-from paceline.runtime.validation import Compared, Rejected, Validation, compared, validation
+from paceline.runtime.run_off import run_off
+from paceline.runtime.validation import Compared, Rejected, Validation, choose, compared, rank, validation
 from paceline.targets.pins import Pins
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Way:
-    """A mapping, the model that runs it, and the texts that its target writes."""
-
-    mapping: Placement
-    timed: TimedModel
-    recordings: tuple[Recording, ...]
-
-    @property
-    def drafting(self) -> Drafting:
-        return self.timed.drafting
-
-    @property
-    def overlap(self) -> bool:
-        return self.timed.model.setting.overlap
-
-    def lengths(self, wanted: Sequence[int]) -> tuple[int, ...]:
-        return (0,) if self.drafting == "none" else tuple(length for length in wanted if length)
-
-
-@dataclass(slots=True)
-class _Case:
-    """A mapping and a draft length; ``seconds[prompt]`` are those of its repeats."""
-
-    way: _Way
-    draft_length: int
-    seconds: dict[int, list[float]] = field(default_factory=dict)
-    tokens: dict[int, int] = field(default_factory=dict)
-    strange: int = 0
-
-    def run(self, number: int) -> None:
-        """The first texts do not count, as the first passes do not; those after them find the prompt read."""
-        self.way.timed.model.forget()
-        for _ in self._texts(number, WARM_SECONDS):
-            pass
-        self.seconds.setdefault(number, []).append(statistics.mean(self._texts(number, BURST_SECONDS)))
-
-    def _texts(self, number: int, least: float) -> Iterator[float]:
-        spent = 0.0
-        while spent < least:
-            yield (seconds := self._generate(number))
-            if not seconds:
-                return  # a text of one token has no rounds to time
-            spent += seconds
-
-    def _generate(self, number: int) -> float:
-        recording, model = self.way.recordings[number], self.way.timed.model
-        generation = model.generate(
-            recording.prompt, max_new_tokens=recording.max_tokens, draft_length=self.draft_length
-        ).finish()
-        stats = generation.stats
-        self.tokens[number] = stats.rounds + stats.acceptance.accepted
-        self.strange += generation.ids != recording.answer[: len(generation.ids)]
-        return stats.decode_seconds
-
-    @property
-    def seconds_per_token(self) -> float:
-        """Interquartile means over repeats, as of passes, added up over prompts.
-
-        The token that ends a text counts, for its round was run.
-        """
-        return sum(map(interquartile_mean, self.seconds.values())) / max(1, sum(self.tokens.values()))
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """Seconds a token if every prompt had taken its quickest, or its slowest, repeat."""
-        tokens = max(1, sum(self.tokens.values()))
-        return sum(map(min, self.seconds.values())) / tokens, sum(map(max, self.seconds.values())) / tokens
 
 
 def validate(
@@ -161,7 +90,7 @@ def validate(
         if not any(way.drafting == "none" for way in ways):
             reasons = "; ".join(f"{entry.mapping}: {entry.reason}" for entry in rejected)
             raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
-        cases = [_Case(way, length) for way in ways for length in way.lengths(lengths)]
+        cases = [Case(way, length) for way in ways for length in way.lengths(lengths)]
         fastest_models = _fastest_models(folder, bundle, programs, passes)
         hosts = HostTimes(fastest_models, longest_draft(bundle.widths), least_seconds=BURST_SECONDS)
         _take_turns(cases, passes, contentions, hosts, encoded, repeats=repeats, tokens=tokens, report=report)
@@ -173,8 +102,12 @@ def validate(
             host=hosts.medians(),
             contention=contentions.found(),
         )
-    rows = [_row(bundle, profile, case) for case in cases]
-    return validation(bundle, rows, rejected, prompts=len(encoded), tokens=tokens, repeats=repeats, margin=margin)
+        cases.sort(key=lambda case: rank(_row(bundle, profile, case)))
+        rows = [_row(bundle, profile, case) for case in cases]
+        rivals = run_off(cases, rows, choose(rows, margin), prompts=len(encoded), report=report)
+    return validation(
+        bundle, rows, rejected, rivals, prompts=len(encoded), tokens=tokens, repeats=repeats, margin=margin
+    )
 
 
 def _check_lengths(bundle: Bundle, lengths: Sequence[int]) -> None:
@@ -214,8 +147,8 @@ def _ways(
     encoded: Sequence[Encoded],
     tokens: int,
     report: Report,
-) -> tuple[list[_Way], list[Rejected]]:
-    ways: list[_Way] = []
+) -> tuple[list[Way], list[Rejected]]:
+    ways: list[Way] = []
     rejected: list[Rejected] = []
     loaded = {(entry.role, entry.unit): entry for entry in programs}
     for mapping in mappings(bundle, pinned_places(programs)):
@@ -229,12 +162,12 @@ def _ways(
         recordings = record_texts(bundle, target, drafter, encoded, tokens=tokens, report=report)
         for overlap in (False, True) if mapping.two_processors else (False,):
             timed = timed_model(folder, bundle, target, drafting, drafter, overlap=overlap)
-            ways.append(_Way(mapping=mapping, timed=timed, recordings=recordings))
+            ways.append(Way(mapping=mapping, timed=timed, recordings=recordings))
     return ways, rejected
 
 
 def _take_turns(
-    cases: Sequence[_Case],
+    cases: Sequence[Case],
     passes: Passes,
     contentions: Contentions,
     hosts: HostTimes,
@@ -255,7 +188,7 @@ def _take_turns(
             report("validation", repeat * len(encoded) + number + 1, repeats * len(encoded))
 
 
-def _row(bundle: Bundle, profile: Profile, case: _Case) -> Compared:
+def _row(bundle: Bundle, profile: Profile, case: Case) -> Compared:
     way = case.way
     found = predicted(
         bundle, profile, way.mapping, way.drafting, case.draft_length, way.recordings, overlap=way.overlap
@@ -266,6 +199,7 @@ def _row(bundle: Bundle, profile: Profile, case: _Case) -> Compared:
         found,
         overlap=way.overlap,
         measured=case.seconds_per_token,
+        standard_error=case.standard_error,
         low=low,
         high=high,
         strange=case.strange,

@@ -10,14 +10,15 @@ import msgspec
 from paceline.costmodel import Round
 from paceline.partition import Bundle, Mapping
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One mapping and draft length: seconds a token as predicted and as measured.
 
     With ``overlap`` the drafter works while the target does, and ``draft`` is what the target waits for it.
-    ``low`` and ``high`` are what the quickest and the slowest repeats give. ``draft`` (with catch-up), ``verify`` and
+    ``standard_error`` is that of ``measured``, in the same unit, and not known after a single repeat; ``low`` and ``high``
+    are what the quickest and the slowest repeats give. ``draft`` (with catch-up), ``verify`` and
     ``host`` are the predicted seconds of a round that brings ``tokens_per_round``. ``strange`` counts texts that are
     not the plain ones: it is 0, or something is broken.
     """
@@ -32,6 +33,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     draft: float
     verify: float
     host: float
+    standard_error: float | None = None
     overlap: bool = False
     strange: int = 0
 
@@ -48,6 +50,19 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reason: str
 
 
+class Rival(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A case that ran against the chosen one, in turns, after all were measured.
+
+    ``row`` is its index in the rows; ``speedup`` how many times as quick as the chosen one it was (below 1: slower), by
+    the interquartile mean of the ``turns``' ratios.
+    """
+
+    row: int
+    speedup: float
+    standard_error: float
+    turns: int
+
+
 class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it.
 
@@ -55,8 +70,10 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         rows: best predicted first.
         median_error, ninetieth_error: of the absolute errors of ``rows``, the 90th percentile as the value that at
             most a tenth of them exceed.
-        chosen: index of the row that the planner's rule takes from the predictions; ``best`` that of the quickest one.
-        regret: how much longer than the best a token of the chosen one took.
+        noise: median of the standard errors of what was measured, as shares of it; None after a single repeat.
+        chosen: index of the row that the planner's rule takes from the predictions.
+        rivals: the rows that were measured quickest besides it, and how they did against it.
+        regret: how much longer than with the best rival a token of the chosen one took there; 0 where none was quicker.
     """
 
     schema: int = SCHEMA
@@ -69,8 +86,9 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rejected: tuple[Rejected, ...]
     median_error: float
     ninetieth_error: float
+    noise: float | None
     chosen: int
-    best: int
+    rivals: tuple[Rival, ...]
     regret: float
 
     @property
@@ -78,9 +96,27 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Texts that are not the plain ones."""
         return sum(row.strange for row in self.rows)
 
+    @property
+    def best_rival(self) -> Rival | None:
+        """The one that did best against the chosen row; None where nothing else can run."""
+        return max(self.rivals, key=lambda rival: rival.speedup, default=None)
+
+    @property
+    def best(self) -> int:
+        """Index of the row that is quickest by the turns of the rivals."""
+        return self.chosen if not self.regret or self.best_rival is None else self.best_rival.row
+
 
 def compared(
-    mapping: Mapping, costs: Round, *, measured: float, low: float, high: float, overlap: bool = False, strange: int = 0
+    mapping: Mapping,
+    costs: Round,
+    *,
+    measured: float,
+    low: float,
+    high: float,
+    standard_error: float | None = None,
+    overlap: bool = False,
+    strange: int = 0,
 ) -> Compared:
     """A row from what the cost model says and what was measured."""
     return Compared(
@@ -88,6 +124,7 @@ def compared(
         draft_length=costs.draft_length,
         predicted=costs.seconds_per_token,
         measured=measured,
+        standard_error=standard_error,
         low=low,
         high=high,
         tokens_per_round=costs.tokens,
@@ -99,33 +136,46 @@ def compared(
     )
 
 
+def rank(row: Compared) -> tuple[float, int]:
+    """Sorts rows: best predicted first, fewer drafts first among equals."""
+    return row.predicted, row.draft_length
+
+
+def choose(rows: Sequence[Compared], margin: float) -> int:
+    """Index of the row that the planner's rule takes from predictions: plain, or what beats it by the ``margin``.
+
+    ``rows`` are in order of ``rank``, and at least one is plain decoding.
+    """
+    plain = next(row for row in rows if not row.draft_length)
+    return next(n for n, row in enumerate(rows) if row is plain or plain.predicted > (1 + margin) * row.predicted)
+
+
 def validation(
     bundle: Bundle,
     rows: Sequence[Compared],
     rejected: Sequence[Rejected],
+    rivals: Sequence[Rival] = (),
     *,
     prompts: int,
     tokens: int,
     repeats: int,
     margin: float,
 ) -> Validation:
-    """Errors and decision of ``rows``, of which at least one is plain decoding."""
-    ordered = tuple(sorted(rows, key=lambda row: (row.predicted, row.draft_length)))
-    plain = min((row for row in ordered if not row.draft_length), key=lambda row: row.predicted)
-    chosen = next(n for n, row in enumerate(ordered) if row is plain or plain.predicted > (1 + margin) * row.predicted)
-    best = min(range(len(ordered)), key=lambda n: ordered[n].measured)
-    errors = sorted(abs(row.error) for row in ordered)
+    """Errors and decision of ``rows``, in order of ``rank``; ``rivals`` point to them."""
+    errors = sorted(abs(row.error) for row in rows)
+    noise = [row.standard_error / row.measured for row in rows if row.standard_error is not None]
     return Validation(
         bundle=bundle.name,
         prompts=prompts,
         tokens=tokens,
         repeats=repeats,
         margin=margin,
-        rows=ordered,
+        rows=tuple(rows),
         rejected=tuple(rejected),
         median_error=statistics.median(errors),
         ninetieth_error=errors[max(0, len(errors) - 1 - len(errors) // 10)],
-        chosen=chosen,
-        best=best,
-        regret=ordered[chosen].measured / ordered[best].measured - 1.0,
+        noise=statistics.median(noise) if noise else None,
+        chosen=choose(rows, margin),
+        rivals=tuple(rivals),
+        regret=max((rival.speedup - 1.0 for rival in rivals if rival.speedup > 1.0), default=0.0),
     )

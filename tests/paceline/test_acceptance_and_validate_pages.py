@@ -22,7 +22,7 @@ Run = Callable[..., Result]
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """A null device has nothing to warm up."""
-    for module in ("measure", "validate"):
+    for module in ("measure", "case"):
         monkeypatch.setattr(f"paceline.runtime.{module}.WARM_SECONDS", 0.001)
 
 
@@ -81,17 +81,20 @@ def test_replays_that_do_not_hold_are_an_error(
 
 def test_validate_says_what_was_lost(run: Run, null_bundle: Callable[..., Path], prompts: Path, tmp_path: Path) -> None:
     place = tmp_path / "validation.json"
-    words = ("--prompts", prompts, "--tokens", 16, "--repeats", 1, "--draft-lengths", "1,2")
+    words = ("--prompts", prompts, "--tokens", 16, "--repeats", 2, "--draft-lengths", "1,2")
     result = run("validate", null_bundle(), *words, "-o", place)
     assert result.exit_code == 0, result.output
     for said in (
         "error of the prediction: median",
+        "what was measured is sure to",
         "decision: target=cpu",
+        "times as quick",
         "not run: target=gpu: target on gpu: no Vulkan",
     ):
         assert said in result.output
     found = msgspec.json.decode(place.read_bytes(), type=Validation)
     assert len(found.rows) == 5 and found.prompts == 3
+    assert len(found.rivals) == 3 and found.chosen not in {rival.row for rival in found.rivals}
 
 
 @pytest.mark.parametrize(

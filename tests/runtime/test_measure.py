@@ -20,7 +20,6 @@ from paceline.runtime.measure import (
     MINIMUM,
     Loaded,
     core_counts,
-    interquartile_mean,
     loaded_programs,
     time_passes,
     usable_units,
@@ -107,16 +106,6 @@ def test_a_burst_of_short_calls_lasts_long_enough() -> None:
     # three tenths of a second that do not count, then two that do
     assert log.count((program.name, 1, 0)) == 1 + 3 * (39 + 26)
     assert log.count((program.name, 4, 0)) == 1 + 3 * (154 + 103)
-
-
-@given(st.lists(st.floats(0.0, 1e3), min_size=1, max_size=30))
-def test_the_interquartile_mean_lies_within_the_quartiles(values: list[float]) -> None:
-    found = interquartile_mean(values)
-    assert min(values) - 1e-9 <= found <= max(values) + 1e-9
-    if len(values) >= 4:
-        assert interquartile_mean([*values[:-1], 1e9]) <= max(values) + 1e-9  # sums are rounded
-    if len(set(values)) == 1:
-        assert found == pytest.approx(values[0])
 
 
 def test_passes_take_turns_at_empty_and_full_caches() -> None:

@@ -21,7 +21,7 @@ PROMPTS = (Prompt("ride", "abc"), Prompt("turn", "hello"))
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """A null device has nothing to warm up."""
-    for module in ("measure", "measure_contention", "validate"):
+    for module in ("measure", "measure_contention", "case"):
         monkeypatch.setattr(f"paceline.runtime.{module}.WARM_SECONDS", 0.001)
 
 

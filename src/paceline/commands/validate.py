@@ -63,7 +63,8 @@ def page(
     """Run every mapping and draft length that can run here, and compare seconds a token with the prediction.
 
     Passes and host time are measured anew, in turns with the cases, and no case is looked at for its own prediction.
-    The decision is what 'paceline plan' would make of these predictions; regret is what it lost to the best case.
+    The decision is what 'paceline plan' would make of these predictions. It then runs against the three cases that were
+    measured quickest besides; regret is what it lost to the best of them there.
     """
     from paceline.partition import read_bundle
     from paceline.partition.bundle import check_output
@@ -132,15 +133,18 @@ def _show(found: Validation) -> None:
         f"{found.prompts} prompts x {found.tokens} tokens x {found.repeats}; error of the prediction:"
         f" median {found.median_error:.1%}, 90th percentile {found.ninetieth_error:.1%}"
     )
+    if found.noise is not None:
+        print(f"what was measured is sure to {found.noise:.1%} (median standard error)")
     print(_decision(found))
 
 
 def _decision(found: Validation) -> str:
-    chosen, best = found.rows[found.chosen], found.rows[found.best]
-    said = f"decision: {_named(chosen)}"
-    if found.chosen == found.best:
-        return f"{said}, the measured best"
-    return f"{said}; the measured best is {_named(best)}; regret {found.regret:.1%}"
+    said, rival = f"decision: {_named(found.rows[found.chosen])}", found.best_rival
+    if rival is None:
+        return f"{said}; nothing else can run"
+    against = f"{_named(found.rows[rival.row])}: {rival.speedup:.3f} +- {rival.standard_error:.3f} times as quick"
+    verdict = f"regret {found.regret:.1%}" if found.regret else "the best"
+    return f"{said}; {verdict}\nin {rival.turns} turns against it, {against}"
 
 
 def _named(row: Compared) -> str:
