@@ -24,7 +24,7 @@ def standard_error(values: Sequence[float]) -> float | None:
     ordered, cut = sorted(values), count // 4
     kept = ordered[cut : count - cut]
     moved = [kept[0]] * cut + kept + [kept[-1]] * cut
-    return statistics.stdev(moved) / ((1 - 2 * cut / count) * math.sqrt(count))
+    return math.sqrt(statistics.variance(moved) * (count - 1) / (len(kept) * (len(kept) - 1)))
 
 
 def together(errors: Sequence[float | None]) -> float | None:

@@ -39,7 +39,10 @@ class Way:
 
 @dataclass(slots=True)
 class Case:
-    """A way and a draft length; ``seconds[prompt]`` are those of its repeats, ``strange`` counts texts not as recorded."""
+    """A way and a draft length.
+
+    ``seconds[prompt]`` are those of its repeats, ``strange`` counts texts that are not as they were recorded.
+    """
 
     way: Way
     draft_length: int

@@ -17,10 +17,10 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One mapping and draft length: seconds a token as predicted and as measured.
 
     With ``overlap`` the drafter works while the target does, and ``draft`` is what the target waits for it.
-    ``standard_error`` is that of ``measured``, in the same unit, and not known after a single repeat; ``low`` and ``high``
-    are what the quickest and the slowest repeats give. ``draft`` (with catch-up), ``verify`` and
-    ``host`` are the predicted seconds of a round that brings ``tokens_per_round``. ``strange`` counts texts that are
-    not the plain ones: it is 0, or something is broken.
+    ``standard_error`` is that of ``measured``, in seconds too, and not known after a single repeat; ``low`` and
+    ``high`` are what the quickest and the slowest repeats give. ``draft`` (with catch-up), ``verify`` and ``host`` are
+    the predicted seconds of a round that brings ``tokens_per_round``. ``strange`` counts texts that are not the plain
+    ones: it is 0, or something is broken.
     """
 
     mapping: Mapping

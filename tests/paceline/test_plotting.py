@@ -193,7 +193,7 @@ def test_a_validation_shows_both(drawn: list[Figure], question: Question) -> Non
             host=0.0,
         )
 
-    rows = [row(None, 0, 1.0, 2.0), row("gpu", 1, 0.5, 0.8), row("gpu", 2, 0.8, 0.5), row("ngram", 1, 2.0, 2.0)]
+    rows = [row("gpu", 1, 0.5, 0.8), row("gpu", 2, 0.8, 0.5), row(None, 0, 1.0, 2.0), row("ngram", 1, 2.0, 2.0)]
     bundle = question.search(question.precisions[0]).bundle
     found = validation(bundle, rows, [], prompts=1, tokens=1, repeats=1, margin=0.05)
     plotting.plot_validation(Path("x.png"), found)

@@ -20,9 +20,12 @@ PROMPTS = (Prompt("ride", "abc"), Prompt("turn", "hello"))
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A null device has nothing to warm up."""
+    """A null device has nothing to warm up, and one text tells what it takes."""
     for module in ("measure", "measure_contention", "case"):
         monkeypatch.setattr(f"paceline.runtime.{module}.WARM_SECONDS", 0.001)
+    for module in ("measure", "measure_contention", "case", "validate"):
+        monkeypatch.setattr(f"paceline.runtime.{module}.BURST_SECONDS", 0.02)
+    monkeypatch.setattr("paceline.runtime.run_off.MOST", 4)
 
 
 def opened(unit: ProcessingUnit, *, cores: int | None = None, pin: Collection[int] = ()) -> NullDevice:
