@@ -1,8 +1,8 @@
 """How much slower passes are while another device works too: two processors share a memory, or even cores.
 
 In a turn each model runs alone for a burst, and then both at once, each from its own thread: the drafter's passes of
-one token for as long as the target's of some width. A turn gives two ratios, both at once over alone; reported are
-their medians, by the target's width.
+one token for as long as the target's of some width, and until one of each is through. A turn gives two ratios, both at
+once over alone; reported are their medians, by the target's width.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from paceline.costmodel import Contention, Role
-from paceline.runtime.measure import BURST_CALLS, WARM_SECONDS, Loaded, call, calls
+from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, Loaded, call, calls
 from paceline.targets.places import are_apart, is_pinned
 
-BURST_SECONDS = 0.1
 WIDEST = 16  # of the passes that verify
 Clock = Callable[[], float]
 
@@ -33,14 +33,10 @@ class _Pair:
 
     def take_turn(self, clock: Clock) -> None:
         self._at_once(clock, WARM_SECONDS)  # all cores come up to speed, and stay there
-        alone = [statistics.mean(_burst(one, width, clock)) for one, width in self._passes()]
+        alone = [_alone(one, width, clock) for one, width in ((self.target, self.width), (self.drafter, 1))]
         both = self._at_once(clock, BURST_SECONDS)
         for ratios, together, single in zip((self.slows_target, self.slows_drafter), both, alone, strict=True):
-            if together:
-                ratios.append(statistics.mean(together) / single)
-
-    def _passes(self) -> tuple[tuple[Loaded, int], ...]:
-        return (self.target, self.width), (self.drafter, 1)
+            ratios.append(statistics.mean(together) / single)
 
     def _at_once(self, clock: Clock, least: float) -> tuple[list[float], list[float]]:
         """Seconds of the target's passes, and of the drafter's that began and ended while those went on."""
@@ -51,17 +47,18 @@ class _Pair:
                 seconds = _call(self.drafter, 1, clock)
                 ends.append((clock(), seconds))
 
-        thread = threading.Thread(target=draft, name="paceline-drafter")
-        thread.start()
-        try:
-            _call(self.target, self.width, clock)  # both are under way
-            start = clock()
-            passes = list(_burst(self.target, self.width, clock, least))
-            end = clock()
-        finally:
-            done.set()
-            thread.join()
-        return passes, [seconds for at, seconds in ends if at - seconds >= start and at <= end]
+        with ThreadPoolExecutor(1, thread_name_prefix="paceline-drafter") as drafting:
+            drafted = drafting.submit(draft)
+            try:
+                _call(self.target, self.width, clock)  # both are under way
+                start, passes, drafts = clock(), list[float](), list[float]()
+                while not drafted.done() and (clock() - start < least or not drafts):
+                    passes.append(_call(self.target, self.width, clock))
+                    drafts = [seconds for at, seconds in ends if at - seconds >= start]
+            finally:
+                done.set()
+            drafted.result()  # raises what went wrong there
+        return passes, drafts
 
     def contention(self) -> Contention:
         return Contention(
@@ -69,12 +66,12 @@ class _Pair:
             drafter=self.drafter.unit,
             width=self.width,
             slows_target=statistics.median(self.slows_target),
-            slows_drafter=statistics.median(self.slows_drafter or [1.0]),
+            slows_drafter=statistics.median(self.slows_drafter),
         )
 
 
-def _burst(loaded: Loaded, width: int, clock: Clock, least: float = BURST_SECONDS) -> Iterator[float]:
-    return calls(loaded, width, _half_full(loaded, width), clock, least=BURST_CALLS, seconds=least)
+def _alone(loaded: Loaded, width: int, clock: Clock) -> float:
+    return statistics.mean(calls(loaded, width, _half_full(loaded, width), clock, least=1, seconds=BURST_SECONDS))
 
 
 def _call(loaded: Loaded, width: int, clock: Clock) -> float:

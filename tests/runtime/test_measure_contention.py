@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from paceline.costmodel import Role
+from paceline.errors import DeviceUnavailable
 from paceline.runtime.measure import Loaded
 from paceline.runtime.measure_contention import Contentions, pinned_places
 from paceline.runtime.null_device import NullProgram
@@ -64,6 +65,26 @@ def test_passes_are_held_against_those_alone(shares: bool) -> None:
             assert max(entry.slows_target, entry.slows_drafter) > 1.4
         else:
             assert entry.slows_target < 1.4 and entry.slows_drafter < 1.4
+
+
+def test_a_drafter_slower_than_a_burst_is_measured_too() -> None:
+    programs = [loaded("target", "cpu", Sleeping(0.002)), loaded("drafter", "gpu", Sleeping(0.05))]
+    contentions = Contentions(programs, widest=2)
+    contentions.turn()
+    (entry,) = contentions.found()
+    assert 0.7 < entry.slows_drafter < 1.4
+
+
+def test_a_device_that_fails_beside_another_is_heard_of() -> None:
+    class Failing(Sleeping):
+        def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
+            if threading.current_thread() is not threading.main_thread():
+                raise DeviceUnavailable("it is gone")
+            return super().step(tokens, position, first=first, logits=logits)
+
+    programs = [loaded("target", "cpu", Sleeping(0.0)), loaded("drafter", "gpu", Failing(0.0))]
+    with pytest.raises(DeviceUnavailable, match="it is gone"):
+        Contentions(programs, widest=2).turn()
 
 
 def test_only_two_processors_are_held_against_each_other() -> None:
