@@ -15,7 +15,7 @@ from pathlib import Path
 
 from paceline.console import Report, quiet
 from paceline.costmodel import Drafting, Profile, Round, merge
-from paceline.errors import PlanError, UsageError
+from paceline.errors import PlanError, PromptError, UsageError
 from paceline.partition import Bundle
 from paceline.partition import Mapping as Placement
 from paceline.partition.candidates import Belief, mapping_round, mappings
@@ -76,7 +76,7 @@ def validate(
         BundleError: a program or its weights cannot be read.
         DeviceUnavailable: the target runs on no device of this machine.
         PlanError: the target is larger than the SoC's memory.
-        PromptError: no prompt fits the context.
+        PromptError: no prompt fits the context, or each is answered by a single token.
         UsageError: a unit that the SoC does not have, or a draft length that no program can verify.
     """
     lengths = tuple(draft_lengths) or tuple(range(1, longest_draft(bundle.widths) + 1))
@@ -90,6 +90,7 @@ def validate(
         if not any(way.drafting == "none" for way in ways):
             reasons = "; ".join(f"{entry.mapping}: {entry.reason}" for entry in rejected)
             raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
+        _check_texts(ways)
         cases = [Case(way, length) for way in ways for length in way.lengths(lengths)]
         fastest_models = _fastest_models(folder, bundle, programs, passes)
         hosts = HostTimes(fastest_models, longest_draft(bundle.widths), least_seconds=BURST_SECONDS)
@@ -114,6 +115,11 @@ def _check_lengths(bundle: Bundle, lengths: Sequence[int]) -> None:
     for length in lengths:
         if length < 0 or (reason := why_not_length(bundle, length)):
             raise UsageError(f"draft length {length} cannot be run: {reason if length >= 0 else 'it is negative'}")
+
+
+def _check_texts(ways: Sequence[Way]) -> None:
+    if all(len(text.answer) < 2 for way in ways for text in way.recordings):
+        raise PromptError("every text ends with its first token, which leaves no rounds to time; give other prompts")
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from paceline.errors import DeviceUnavailable, PlanError, UsageError
-from paceline.partition import read_bundle
+from paceline.errors import DeviceUnavailable, PlanError, PromptError, UsageError
+from paceline.partition import TokenIds, read_bundle
 from paceline.runtime.null_device import NULL_UNIT, NullDevice
 from paceline.runtime.prompts import Prompt
 from paceline.runtime.validate import validate
@@ -104,3 +104,8 @@ def test_no_device_at_all(null_bundle: Callable[..., Path]) -> None:
 
 def test_texts_that_leave_the_plain_ones_are_counted(null_bundle: Callable[..., Path], wrong_when_wide: None) -> None:
     assert found(null_bundle(), units=("cpu",), draft_lengths=(3,)).strange > 0
+
+
+def test_texts_that_end_at_once_cannot_be_timed(null_bundle: Callable[..., Path]) -> None:
+    with pytest.raises(PromptError, match="every text ends with its first token"):
+        found(null_bundle(tokens=TokenIds(bos=0, eos=tuple(range(64)))), draft_lengths=(1,))
