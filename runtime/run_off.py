@@ -16,7 +16,7 @@ from paceline.runtime.validation import Compared, Rival
 
 RIVALS = 3
 SURE = 0.01  # standard error of a ratio that ends the turns
-FEWEST, MOST = 3, 20
+FEWEST, MOST = 5, 20
 
 
 @dataclass(slots=True)
