@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,10 @@ def measure(
     opened: Open = open_device,
     report: Report = quiet,
 ) -> Measured:
-    """Measure a bundle; ``budget`` is seconds for the passes, ``units`` and ``cores`` what to measure (default: all).
+    """Measure a bundle.
+
+    ``budget`` is seconds for the passes, and as many for two devices at once; ``units`` and ``cores`` say what to
+    measure (default: all).
 
     Models with ``pins`` are measured on these cores too, and every two devices that may work at once beside each other.
 
@@ -71,7 +75,7 @@ def measure(
     check_target(bundle, devices, unavailable)
     with loaded_programs(folder, bundle, devices, cores=cores, pins=pins, opened=opened) as programs:
         measurements = time_passes(programs, repeats=repeats, budget=budget, report=report)
-        contention = _contention(programs, report)
+        contention = _contention(programs, budget, report)
         drafting = _drafting(folder, bundle, programs, measurements, prompts=prompts, tokens=tokens, report=report)
     profile = Profile(
         bundle=bundle.digest,
@@ -85,11 +89,15 @@ def measure(
     return Measured(profile=profile, acceptance=acceptance, unavailable=unavailable, skipped_prompts=drafting.skipped)
 
 
-def _contention(programs: Sequence[Loaded], report: Report) -> tuple[Contention, ...]:
-    contentions = Contentions(programs)
+def _contention(programs: Sequence[Loaded], budget: float, report: Report) -> tuple[Contention, ...]:
+    """Several turns, or as many as begin within the ``budget``: passes of a slow device take seconds."""
+    contentions, end = Contentions(programs), time.monotonic() + budget
     for turn in range(CONTENTION_TURNS):
         contentions.turn()
         report("two devices at once", turn + 1, CONTENTION_TURNS)
+        if time.monotonic() >= end:
+            report("two devices at once", CONTENTION_TURNS, CONTENTION_TURNS)
+            break
     return contentions.found()
 
 

@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from paceline.console import quiet
 from paceline.costmodel import Role, merge, read_acceptance, read_profile
 from paceline.errors import DeviceUnavailable, OutputError, PromptError
 from paceline.partition import Bundle, BundledModel, TokenIds, choose
+from paceline.runtime import profile
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure_acceptance import longest_draft
+from paceline.runtime.measure_contention import Contentions
 from paceline.runtime.null_device import NullDevice
 from paceline.runtime.profile import Measured, measure, save
 from paceline.runtime.prompts import Prompt
@@ -76,6 +79,18 @@ def test_everything_is_measured(tiny_tokenizer: Path) -> None:
     rounds = [(entry.drafter, entry.draft_length) for entry in found.profile.host]
     assert rounds == [("none", 0), ("model", 1), ("model", 8), ("ngram", 1), ("ngram", 8)]
     assert min(entry.seconds for entry in found.profile.host) > 0 and found.skipped_prompts == 0
+
+
+@pytest.mark.parametrize(("budget", "turns"), [(0.0, 1), (60.0, profile.CONTENTION_TURNS)])
+def test_two_slow_devices_get_a_turn_at_least(monkeypatch: pytest.MonkeyPatch, budget: float, turns: int) -> None:
+    taken: list[int] = []
+
+    class Counted(Contentions):
+        def turn(self) -> None:
+            taken.append(1)
+
+    monkeypatch.setattr(profile, "Contentions", Counted)
+    assert profile._contention((), budget, quiet) == () and len(taken) == turns
 
 
 def test_acceptance_is_that_of_the_programs(tiny_tokenizer: Path) -> None:
