@@ -10,10 +10,12 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
+from paceline.commands.validate import _decision
 from paceline.errors import DeviceUnavailable
+from paceline.partition import Mapping
 from paceline.runtime import acceptance, validate
 from paceline.runtime.null_device import NullDevice
-from paceline.runtime.validation import Validation
+from paceline.runtime.validation import Compared, Rival, Validation
 from paceline.targets import ProcessingUnit
 
 Run = Callable[..., Result]
@@ -158,3 +160,41 @@ def test_texts_that_differ_are_an_error(
 ) -> None:
     result = run("validate", null_bundle(), "--prompts", prompts, "--repeats", 1, "--draft-lengths", 3)
     assert result.exit_code == 1 and "speculative texts differ from the plain ones" in result.output
+
+
+@pytest.mark.parametrize(
+    ("speedup", "said"),
+    [(1.25, "regret 25.0% +- 2.0%"), (0.9, "the best"), (None, "nothing else can run")],
+)
+def test_the_decision_says_how_sure_it_is(speedup: float | None, said: str) -> None:
+    row = Compared(
+        mapping=Mapping(target="cpu", drafter=None),
+        draft_length=0,
+        predicted=1.0,
+        measured=1.0,
+        low=1.0,
+        high=1.0,
+        tokens_per_round=1.0,
+        draft=0.0,
+        verify=1.0,
+        host=0.0,
+    )
+    rivals = () if speedup is None else (Rival(row=1, speedup=speedup, standard_error=0.02, turns=5),)
+    found = Validation(
+        bundle="one",
+        prompts=1,
+        tokens=2,
+        repeats=1,
+        margin=0.05,
+        rows=(row, row),
+        rejected=(),
+        median_error=0.0,
+        ninetieth_error=0.0,
+        noise=None,
+        chosen=0,
+        rivals=rivals,
+        regret=max(0.0, (speedup or 0.0) - 1.0),
+    )
+    lines = _decision(found).splitlines()
+    assert lines[0].startswith("decision: target=cpu, plain; ") and lines[0].endswith(said)
+    assert (lines[1:] == []) is (speedup is None)

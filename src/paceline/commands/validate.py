@@ -143,7 +143,7 @@ def _decision(found: Validation) -> str:
     if rival is None:
         return f"{said}; nothing else can run"
     against = f"{_named(found.rows[rival.row])}: {rival.speedup:.3f} +- {rival.standard_error:.3f} times as quick"
-    verdict = f"regret {found.regret:.1%}" if found.regret else "the best"
+    verdict = f"regret {found.regret:.1%} +- {rival.standard_error:.1%}" if found.regret else "the best"
     return f"{said}; {verdict}\nin {rival.turns} turns against it, {against}"
 
 
