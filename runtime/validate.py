@@ -106,6 +106,7 @@ def validate(
         cases.sort(key=lambda case: rank(_row(bundle, profile, case)))
         rows = [_row(bundle, profile, case) for case in cases]
         rivals = run_off(cases, rows, choose(rows, margin), prompts=len(encoded), report=report)
+    rows = [_row(bundle, profile, case) for case in cases]  # with texts that differed in the run-off alone
     return validation(
         bundle, rows, rejected, rivals, prompts=len(encoded), tokens=tokens, repeats=repeats, margin=margin
     )
