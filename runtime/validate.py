@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.console import Report, quiet
@@ -53,6 +54,34 @@ from paceline.runtime.validation import Compared, Rejected, Validation, choose, 
 from paceline.targets.pins import Pins
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What predictions are made of, as it is measured."""
+
+    passes: Passes
+    contentions: Contentions
+    hosts: HostTimes
+
+    @classmethod
+    def of(cls, folder: Path, bundle: Bundle, programs: Sequence[Loaded], *, widest: int | None) -> _Parts:
+        """Passes are timed once for it, to find the models whose host time is measured: the fastest."""
+        passes = Passes(programs, widest=widest)
+        passes.turn()
+        models = _fastest_models(folder, bundle, programs, passes)
+        hosts = HostTimes(models, longest_draft(bundle.widths), least_seconds=BURST_SECONDS)
+        return cls(passes=passes, contentions=Contentions(programs, widest=widest), hosts=hosts)
+
+    def profile(self, bundle: Bundle) -> Profile:
+        return Profile(
+            bundle=bundle.digest,
+            machine=this_machine(),
+            context=bundle.context,
+            measurements=self.passes.measurements(),
+            host=self.hosts.medians(),
+            contention=self.contentions.found(),
+        )
+
+
 def validate(
     folder: Path,
     bundle: Bundle,
@@ -82,27 +111,13 @@ def validate(
     lengths = tuple(draft_lengths) or tuple(range(1, longest_draft(bundle.widths) + 1))
     _check_lengths(bundle, lengths)
     with _ready(folder, bundle, units, pins, opened) as (programs, unavailable):
-        widest = compiled_width(bundle, max(lengths) + 1)
-        passes, contentions = Passes(programs, widest=widest), Contentions(programs, widest=widest)
-        passes.turn()
+        parts = _Parts.of(folder, bundle, programs, widest=compiled_width(bundle, max(lengths) + 1))
         encoded = encode(_any_model(folder, bundle, programs).model, prompts)
         ways, rejected = _ways(folder, bundle, programs, unavailable, encoded, tokens, report)
-        if not any(way.drafting == "none" for way in ways):
-            reasons = "; ".join(f"{entry.mapping}: {entry.reason}" for entry in rejected)
-            raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
-        _check_texts(ways)
+        _check_ways(bundle, ways, rejected)
         cases = [Case(way, length) for way in ways for length in way.lengths(lengths)]
-        fastest_models = _fastest_models(folder, bundle, programs, passes)
-        hosts = HostTimes(fastest_models, longest_draft(bundle.widths), least_seconds=BURST_SECONDS)
-        _take_turns(cases, passes, contentions, hosts, encoded, repeats=repeats, tokens=tokens, report=report)
-        profile = Profile(
-            bundle=bundle.digest,
-            machine=this_machine(),
-            context=bundle.context,
-            measurements=passes.measurements(),
-            host=hosts.medians(),
-            contention=contentions.found(),
-        )
+        _take_turns(cases, parts, encoded, repeats=repeats, tokens=tokens, report=report)
+        profile = parts.profile(bundle)
         cases.sort(key=lambda case: rank(_row(bundle, profile, case)))
         rows = [_row(bundle, profile, case) for case in cases]
         rivals = run_off(cases, rows, choose(rows, margin), prompts=len(encoded), report=report)
@@ -118,7 +133,10 @@ def _check_lengths(bundle: Bundle, lengths: Sequence[int]) -> None:
             raise UsageError(f"draft length {length} cannot be run: {reason if length >= 0 else 'it is negative'}")
 
 
-def _check_texts(ways: Sequence[Way]) -> None:
+def _check_ways(bundle: Bundle, ways: Sequence[Way], rejected: Sequence[Rejected]) -> None:
+    if not any(way.drafting == "none" for way in ways):
+        reasons = "; ".join(f"{entry.mapping}: {entry.reason}" for entry in rejected)
+        raise PlanError(f"the target of {bundle.name} runs nowhere here: {reasons}")
     if all(len(text.answer) < 2 for way in ways for text in way.recordings):
         raise PromptError("every text ends with its first token, which leaves no rounds to time; give other prompts")
 
@@ -175,23 +193,21 @@ def _ways(
 
 def _take_turns(
     cases: Sequence[Case],
-    passes: Passes,
-    contentions: Contentions,
-    hosts: HostTimes,
+    parts: _Parts,
     encoded: Sequence[Encoded],
     *,
     repeats: int,
     tokens: int,
     report: Report,
 ) -> None:
-    share = -(-len(passes) // len(cases))
+    share = -(-len(parts.passes) // len(cases))
     for repeat in range(repeats):
         for number, prompt in enumerate(encoded):
-            contentions.turn()
+            parts.contentions.turn()
             for case in cases:
                 case.run(number)
-                passes.some(share)
-            hosts.measure(prompt.ids, tokens=tokens)
+                parts.passes.some(share)
+            parts.hosts.measure(prompt.ids, tokens=tokens)
             report("validation", repeat * len(encoded) + number + 1, repeats * len(encoded))
 
 
