@@ -27,7 +27,7 @@ def standard_error(values: Sequence[float]) -> float | None:
     return math.sqrt(statistics.variance(moved) * (count - 1) / (len(kept) * (len(kept) - 1)))
 
 
-def together(errors: Sequence[float | None]) -> float | None:
+def error_of_sum(errors: Sequence[float | None]) -> float | None:
     """Standard error of a sum whose independent parts have ``errors``; None where one of them is not known."""
     known = [error for error in errors if error is not None]
     return math.hypot(*known) if known and len(known) == len(errors) else None

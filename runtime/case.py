@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from paceline.costmodel import Drafting
 from paceline.partition import Mapping
-from paceline.runtime.averages import interquartile_mean, standard_error, together
+from paceline.runtime.averages import error_of_sum, interquartile_mean, standard_error
 from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS
 from paceline.runtime.measure_host import TimedModel
 from paceline.runtime.replay import Recording
@@ -95,7 +95,7 @@ class Case:
     @property
     def standard_error(self) -> float | None:
         """Of ``seconds_per_token``; None after a single repeat."""
-        error = together([standard_error(seconds) for seconds in self.seconds.values()])
+        error = error_of_sum([standard_error(seconds) for seconds in self.seconds.values()])
         return None if error is None else error / self.all_tokens
 
     @property

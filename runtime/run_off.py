@@ -27,11 +27,10 @@ class _Against:
 
     @property
     def found(self) -> Rival:
+        error = standard_error(self.ratios)
+        assert error is not None  # there are several turns
         return Rival(
-            row=self.row,
-            speedup=interquartile_mean(self.ratios),
-            standard_error=standard_error(self.ratios) or 0.0,
-            turns=len(self.ratios),
+            row=self.row, speedup=interquartile_mean(self.ratios), standard_error=error, turns=len(self.ratios)
         )
 
 
@@ -47,12 +46,15 @@ def run_off(
     for turn in range(MOST if rivals else 0):
         _turn(cases[chosen], rivals, prompts, first=turn)
         report("run-off", turn + 1, MOST)
-        best = max((rival.found for rival in rivals), key=lambda rival: rival.speedup)
-        if turn + 1 >= FEWEST and best.standard_error <= SURE:
+        if turn + 1 >= FEWEST and _is_sure(rivals):
             break
     if rivals:
         report("run-off", MOST, MOST)
     return tuple(rival.found for rival in rivals)
+
+
+def _is_sure(rivals: Sequence[_Against]) -> bool:
+    return max((rival.found for rival in rivals), key=lambda rival: rival.speedup).standard_error <= SURE
 
 
 def _turn(chosen: Case, rivals: Sequence[_Against], prompts: int, *, first: int) -> None:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from paceline.console import Report, quiet
 from paceline.costmodel import Drafting, Profile, Round, merge
 from paceline.errors import PlanError, PromptError, UsageError
@@ -118,10 +120,11 @@ def validate(
         cases = [Case(way, length) for way in ways for length in way.lengths(lengths)]
         _take_turns(cases, parts, encoded, repeats=repeats, tokens=tokens, report=report)
         profile = parts.profile(bundle)
-        cases.sort(key=lambda case: rank(_row(bundle, profile, case)))
-        rows = [_row(bundle, profile, case) for case in cases]
+        judged = sorted(((_row(bundle, profile, case), case) for case in cases), key=lambda pair: rank(pair[0]))
+        rows, cases = [row for row, _ in judged], [case for _, case in judged]
         rivals = run_off(cases, rows, choose(rows, margin), prompts=len(encoded), report=report)
-    rows = [_row(bundle, profile, case) for case in cases]  # with texts that differed in the run-off alone
+    # texts that differ in the run-off alone count too
+    rows = [msgspec.structs.replace(row, strange=case.strange) for row, case in zip(rows, cases, strict=True)]
     return validation(
         bundle, rows, rejected, rivals, prompts=len(encoded), tokens=tokens, repeats=repeats, margin=margin
     )

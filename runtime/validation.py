@@ -73,6 +73,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         noise: median of the standard errors of what was measured, as shares of it; None after a single repeat.
         chosen: index of the row that the planner's rule takes from the predictions.
         rivals: the rows that were measured quickest besides it, and how they did against it.
+        best: index of the row that was quickest in those turns.
         regret: how much longer than with the best rival a token of the chosen one took there; 0 where none was quicker.
     """
 
@@ -89,6 +90,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     noise: float | None
     chosen: int
     rivals: tuple[Rival, ...]
+    best: int
     regret: float
 
     @property
@@ -100,11 +102,6 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def best_rival(self) -> Rival | None:
         """The one that did best against the chosen row; None where nothing else can run."""
         return max(self.rivals, key=lambda rival: rival.speedup, default=None)
-
-    @property
-    def best(self) -> int:
-        """Index of the row that is quickest by the turns of the rivals."""
-        return self.chosen if not self.regret or self.best_rival is None else self.best_rival.row
 
 
 def compared(
@@ -163,6 +160,8 @@ def validation(
 ) -> Validation:
     """Errors and decision of ``rows``, in order of ``rank``; ``rivals`` point to them."""
     errors = sorted(abs(row.error) for row in rows)
+    chosen = choose(rows, margin)
+    quickest = max((rival for rival in rivals if rival.speedup > 1.0), key=lambda rival: rival.speedup, default=None)
     noise = [row.standard_error / row.measured for row in rows if row.standard_error is not None]
     return Validation(
         bundle=bundle.name,
@@ -175,7 +174,8 @@ def validation(
         median_error=statistics.median(errors),
         ninetieth_error=errors[max(0, len(errors) - 1 - len(errors) // 10)],
         noise=statistics.median(noise) if noise else None,
-        chosen=choose(rows, margin),
+        chosen=chosen,
         rivals=tuple(rivals),
-        regret=max((rival.speedup - 1.0 for rival in rivals if rival.speedup > 1.0), default=0.0),
+        best=quickest.row if quickest else chosen,
+        regret=quickest.speedup - 1.0 if quickest else 0.0,
     )

@@ -193,6 +193,7 @@ def test_the_decision_says_how_sure_it_is(speedup: float | None, said: str) -> N
         noise=None,
         chosen=0,
         rivals=rivals,
+        best=0,
         regret=max(0.0, (speedup or 0.0) - 1.0),
     )
     lines = _decision(found).splitlines()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.runtime.averages import interquartile_mean, standard_error, together
+from paceline.runtime.averages import error_of_sum, interquartile_mean, standard_error
 
 
 @given(st.lists(st.floats(0.0, 1e3), min_size=1, max_size=30))
@@ -40,5 +40,5 @@ def test_the_error_is_what_means_of_many_samples_have(count: int) -> None:
 
 
 def test_errors_of_sums_add_in_squares() -> None:
-    assert together([3.0, 4.0]) == pytest.approx(5.0)
-    assert together([3.0, None]) is None and together([]) is None
+    assert error_of_sum([3.0, 4.0]) == pytest.approx(5.0)
+    assert error_of_sum([3.0, None]) is None and error_of_sum([]) is None

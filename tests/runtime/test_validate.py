@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,9 @@ def opened(unit: ProcessingUnit, *, cores: int | None = None, pin: Collection[in
     return NullDevice(unit=unit, agreement=0.9, seconds=0.004 if unit.name == "cpu" else 0.008)
 
 
-def found(folder: Path, **options: object) -> Validation:
-    values: dict[str, object] = {"prompts": PROMPTS, "tokens": 24, "repeats": 1, "opened": opened}
-    return validate(folder, read_bundle(folder), **{**values, **options})  # type: ignore[arg-type]
+def found(folder: Path, **options: Any) -> Validation:
+    values: dict[str, Any] = {"prompts": PROMPTS, "tokens": 24, "repeats": 1, "opened": opened}
+    return validate(folder, read_bundle(folder), **{**values, **options})
 
 
 def test_constant_passes_are_predicted(null_bundle: Callable[..., Path]) -> None:
