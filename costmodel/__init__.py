@@ -37,6 +37,7 @@ from paceline.costmodel.profile import Contention, Drafting, HostTime, Machine, 
 from paceline.costmodel.roofline import RooflineEstimate, roofline
 from paceline.costmodel.speculation import (
     Round,
+    Seconds,
     break_even_alpha,
     can_gain,
     paper_speedup,
@@ -63,6 +64,7 @@ __all__ = [
     "RooflineEstimate",
     "Rope",
     "Round",
+    "Seconds",
     "Slowdown",
     "Work",
     "attention",

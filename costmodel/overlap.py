@@ -40,7 +40,7 @@ from paceline.costmodel.speculation import Round, Seconds
 
 @dataclass(frozen=True, slots=True)
 class Slowdown:
-    """How many times as long a pass takes while the other device works; 1: they do not touch each other."""
+    """How many times as long a pass takes in company of the other model; 1: they do not touch each other."""
 
     target: float = 1.0
     drafter: float = 1.0

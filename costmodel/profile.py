@@ -9,15 +9,16 @@ from typing import Annotated, Literal
 import msgspec
 
 from paceline.costmodel.model_spec import Positive
-from paceline.costmodel.overlap import Slowdown
+from paceline.costmodel.overlap import ALONE, Slowdown
 from paceline.errors import ProfileError
 from paceline.files import read_json
 from paceline.targets.places import cores_of, is_pinned
 
-SCHEMA = 2  # passes have a position, and host time a drafter, since 2
+SCHEMA = 3  # contention says whether models work at once or in turns since 3
 PROFILE = "profile.json"
 Role = Literal["drafter", "target"]
 Drafting = Literal["none", "model", "ngram"]
+Together = Literal["at once", "in turns"]
 # No clock shows less than a nanosecond, and nobody waits a day for a pass: such a figure was damaged or made up.
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=86_400.0)]
 Slower = Annotated[float, msgspec.Meta(gt=0, le=86_400.0)]
@@ -83,11 +84,14 @@ class HostTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How many times as long passes take while the other device works too: medians over turns.
+    """How many times as long passes take in company as among their like.
 
-    ``target`` and ``drafter`` are where the models were; the target's passes had ``width`` tokens, the drafter's one.
+    ``together`` says in which: both models at once, on two devices, or a round at a time, ``width`` - 1 passes of the
+    drafter and the target's verdict on them. ``target`` and ``drafter`` are where the models were; the target's passes
+    had ``width`` tokens, the drafter's one.
     """
 
+    together: Together
     target: str
     drafter: str
     width: Positive
@@ -112,14 +116,22 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
         """Of a target's pass of ``width`` tokens beside a drafter's; None where the two were not measured so.
 
-        That of the narrowest width measured that holds so many, or of the widest.
+        Another device does not make a pass quicker: what looks like it is noise.
         """
-        pair = [entry for entry in self.contention if (entry.target, entry.drafter) == (target, drafter)]
-        if not pair:
-            return None
+        found = self._together("at once", target, drafter, width)
+        return None if found is None else Slowdown(max(1.0, found.slows_target), max(1.0, found.slows_drafter))
+
+    def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
+        """Of a round's passes, which follow those of another model; none where the two were not measured so."""
+        found = self._together("in turns", target, drafter, draft_length + 1)
+        return ALONE if found is None else Slowdown(found.slows_target, found.slows_drafter)
+
+    def _together(self, together: Together, target: str, drafter: str, width: int) -> Contention | None:
+        """Of the narrowest width measured that holds so many tokens, or of the widest."""
+        places = (together, target, drafter)
+        pair = [entry for entry in self.contention if (entry.together, entry.target, entry.drafter) == places]
         wide = [entry for entry in pair if entry.width >= width]
-        found = min(wide, key=lambda e: e.width) if wide else max(pair, key=lambda e: e.width)
-        return Slowdown(max(1.0, found.slows_target), max(1.0, found.slows_drafter))
+        return min(wide, key=lambda e: e.width) if wide else max(pair, key=lambda e: e.width, default=None)
 
     @property
     def pinned(self) -> dict[Role, tuple[str, ...]]:
@@ -137,7 +149,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
         A width between two measured ones costs the wider: programs exist for compiled widths only, so that is what
         runs. Attention reads what the caches hold, so a pass grows linearly with its ``position`` (default: the middle
-        of the context). Without ``cores`` the most that were measured count.
+        of the context); below the lowest position measured it costs what it does there. Without ``cores`` the most that
+        were measured count.
         """
         if cores is None:
             cores = max(self.cores(unit, role=role), default=0)

@@ -12,6 +12,7 @@ from paceline.costmodel import (
     Acceptance,
     Role,
     Round,
+    Seconds,
     independent,
     nearest,
     overlapped_round,
@@ -180,10 +181,11 @@ def mapping_round(
             raise LookupError(f"the profile has no {role} of width {width} on {cores[unit]} cores of {unit}")
         return found
 
-    target, plain_host = partial(seconds, "target", mapping.target), times.host_seconds("none", 0)
+    target: Seconds = partial(seconds, "target", mapping.target)
+    plain_host = times.host_seconds("none", 0)
     if belief is None or not draft_length:
         return plain_round(target, host=plain_host)
-    drafter = partial(seconds, "drafter", mapping.drafter)
+    drafter: Seconds = partial(seconds, "drafter", mapping.drafter)
     if overlap:
         slowdown = times.slowdown(mapping.target, str(mapping.drafter), draft_length + 1)
         if slowdown is None:
@@ -198,6 +200,8 @@ def mapping_round(
             draft_host=max(0.0, times.host_seconds("model", draft_length) - plain_host) / draft_length,
             plain_host=plain_host,
         )
+    if mapping.drafter != NGRAM:
+        drafter, target = _in_turns(times, mapping, draft_length, drafter, target)
     return speculative_round(
         drafter=drafter,
         target=target,
@@ -205,6 +209,17 @@ def mapping_round(
         lengths=belief.lengths(draft_length),
         host=times.host_seconds("ngram" if mapping.drafter == NGRAM else "model", draft_length),
         plain_host=plain_host,
+    )
+
+
+def _in_turns(
+    times: Times, mapping: Mapping, draft_length: int, drafter: Seconds, target: Seconds
+) -> tuple[Seconds, Seconds]:
+    """Passes of rounds of up to ``draft_length``, each model's after the other's; a plain pass follows its like."""
+    slower = partial(times.in_turns, mapping.target, str(mapping.drafter))
+    return (
+        lambda width: slower(draft_length).drafter * drafter(width),
+        lambda width: (slower(width - 1).target if width > 1 else 1.0) * target(width),
     )
 
 

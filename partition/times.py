@@ -19,6 +19,7 @@ from paceline.costmodel import (
     forward,
     roofline,
 )
+from paceline.costmodel.overlap import ALONE
 from paceline.costmodel.roofline import WHOLE, Shares
 from paceline.costmodel.traced import Program, program_on
 from paceline.errors import ProfileError
@@ -45,6 +46,9 @@ class Times(Protocol):
 
     def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
         """Of the target's pass of ``width`` tokens and the drafter's beside it; None where that is not known."""
+
+    def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
+        """Of the passes of a round, each model's after the other's; none where that is not known."""
 
     @property
     def pinned(self) -> Mapping[Role, Sequence[str]]:
@@ -77,6 +81,9 @@ class MeasuredTimes:
 
     def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
         return self.profile.slowdown(target, drafter, compiled_width(self.bundle, width) or width)
+
+    def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
+        return self.profile.in_turns(target, drafter, draft_length)
 
     @property
     def pinned(self) -> Mapping[Role, Sequence[str]]:
@@ -144,6 +151,9 @@ class RooflineTimes:
 
     def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
         return None  # how two units get on with one memory is in no SoC file
+
+    def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
+        return ALONE
 
     @property
     def pinned(self) -> Mapping[Role, Sequence[str]]:

@@ -1,4 +1,4 @@
-"""Seconds of every forward pass of a bundle on this machine, with empty and with full caches.
+"""Seconds of every forward pass of a bundle on this machine, with caches that hold little and with full ones.
 
 All passes take turns, so that a machine that slows down for a while slows all of them alike. A turn begins with calls
 that do not count, because in decoding passes of one model follow each other too: weights are in the caches, and cores
@@ -38,6 +38,9 @@ WARM_SECONDS = 0.3  # until all cores run as fast as they do in a long text: see
 # At least both. Where a machine is slow for hundredths of a second now and then, most of shorter bursts are spared, and
 # decoding takes longer than their middle says.
 BURST_CALLS, BURST_SECONDS = 4, 0.2
+# Tokens in the caches at the low end: a pass over fewer keys lies below the line through all that follow, because what
+# attention does once for a block of keys is not paid yet.
+FEW = 32
 Open = Callable[..., Device]
 Clock = Callable[[], float]
 
@@ -113,7 +116,7 @@ def calls(loaded: Loaded, width: int, position: int, clock: Clock, *, least: int
 
 
 class Passes:
-    """Every width (up to ``widest``) of every program at the lowest and the highest position, measured turn by turn."""
+    """Every width (up to ``widest``) of every program at a low and at the highest position, measured turn by turn."""
 
     def __init__(
         self, programs: Sequence[Loaded], *, widest: int | None = None, clock: Clock = time.perf_counter
@@ -124,7 +127,7 @@ class Passes:
             for loaded in programs
             for width in loaded.program.widths
             if widest is None or width <= widest
-            for position in sorted({0, loaded.program.context - width})
+            for position in _ends(loaded.program.context - width)
         ]
         for one in self._passes:
             one.set_up(clock)
@@ -148,6 +151,10 @@ class Passes:
     def measurements(self) -> tuple[Measurement, ...]:
         """What was measured so far; needs a turn."""
         return tuple(one.measurement() for one in self._passes)
+
+
+def _ends(highest: int) -> list[int]:
+    return sorted({min(FEW, highest), highest})
 
 
 def time_passes(

@@ -1,8 +1,11 @@
-"""How much slower passes are while another device works too: two processors share a memory, or even cores.
+"""How much slower passes are in company of another model: they share a memory, caches, or even cores.
 
-In a turn each model runs alone for a burst, and then both at once, each from its own thread: the drafter's passes of
-one token for as long as the target's of some width, and until one of each is through. A turn gives two ratios, both at
-once over alone; reported are their medians, by the target's width.
+A turn gives two ratios, of the target's passes and of the drafter's, in company over alone; reported are their middles
+over turns. Two devices at once: each model runs alone for a burst, and then both, each from its own thread, the
+drafter's passes of one token for as long as the target's of some width, and until one of each is through.
+
+In turns: a verify pass follows the passes of a drafter, which left weights of their own in the caches, and the first
+draft follows a verdict. Where a device waits for another one meanwhile, its cores or its clock may have gone to sleep.
 """
 
 from __future__ import annotations
@@ -11,32 +14,50 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from paceline.costmodel import Contention, Role
+from paceline.runtime.averages import interquartile_mean
 from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, Loaded, call, calls
 from paceline.targets.places import are_apart, is_pinned
 
-WIDEST = 16  # of the passes that verify
 Clock = Callable[[], float]
 
 
+class _Pair(Protocol):
+    """A target and a drafter."""
+
+    def take_turn(self, clock: Clock) -> None: ...
+
+    def found(self) -> Iterator[Contention]: ...
+
+
 @dataclass(frozen=True, slots=True)
-class _Pair:
+class _Ratios:
+    """In company over alone, turn by turn."""
+
+    target: list[float] = field(default_factory=list)
+    drafter: list[float] = field(default_factory=list)
+
+    def note(self, company: tuple[Sequence[float], Sequence[float]], alone: tuple[float, float]) -> None:
+        for ratios, together, single in zip((self.target, self.drafter), company, alone, strict=True):
+            ratios.append(statistics.mean(together) / single)
+
+
+@dataclass(frozen=True, slots=True)
+class _AtOnce:
     target: Loaded
     drafter: Loaded
     width: int
-    slows_target: list[float] = field(default_factory=list)
-    slows_drafter: list[float] = field(default_factory=list)
+    ratios: _Ratios = field(default_factory=_Ratios)
 
     def take_turn(self, clock: Clock) -> None:
         self._at_once(clock, WARM_SECONDS)  # all cores come up to speed, and stay there
-        alone = [_alone(one, width, clock) for one, width in ((self.target, self.width), (self.drafter, 1))]
-        both = self._at_once(clock, BURST_SECONDS)
-        for ratios, together, single in zip((self.slows_target, self.slows_drafter), both, alone, strict=True):
-            ratios.append(statistics.mean(together) / single)
+        alone = _alone(self.target, self.width, clock), _alone(self.drafter, 1, clock)
+        self.ratios.note(self._at_once(clock, BURST_SECONDS), alone)
 
     def _at_once(self, clock: Clock, least: float) -> tuple[list[float], list[float]]:
         """Seconds of the target's passes, and of the drafter's that began and ended while those went on."""
@@ -60,17 +81,59 @@ class _Pair:
             drafted.result()  # raises what went wrong there
         return passes, drafts
 
-    def contention(self) -> Contention:
-        return Contention(
+    def found(self) -> Iterator[Contention]:
+        yield Contention(
+            together="at once",
             target=self.target.unit,
             drafter=self.drafter.unit,
             width=self.width,
-            slows_target=statistics.median(self.slows_target),
-            slows_drafter=statistics.median(self.slows_drafter),
+            slows_target=statistics.median(self.ratios.target),
+            slows_drafter=statistics.median(self.ratios.drafter),
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _InTurns:
+    """Rounds of every draft length. What is alone is measured once for all of them, so that a turn is not too long."""
+
+    target: Loaded
+    drafter: Loaded
+    ratios: dict[int, _Ratios]
+
+    def take_turn(self, clock: Clock) -> None:
+        """None where a pass takes longer than a burst: caches that lost everything are full again long before."""
+        if max(_call(self.target, 1, clock), _call(self.drafter, 1, clock)) > BURST_SECONDS:
+            return
+        self._rounds(max(self.ratios), clock, WARM_SECONDS)
+        draft = _alone(self.drafter, 1, clock)
+        widths = {length: _verify_width(self.target, length) for length in self.ratios}
+        verify = {width: _alone(self.target, width, clock) for width in sorted(set(widths.values()))}
+        for length, ratios in self.ratios.items():
+            ratios.note(self._rounds(length, clock, BURST_SECONDS), (verify[widths[length]], draft))
+
+    def _rounds(self, draft_length: int, clock: Clock, least: float) -> tuple[list[float], list[float]]:
+        """Seconds of the passes of rounds, one round after another for so long; the first one does not count."""
+        width, passes, drafts = _verify_width(self.target, draft_length), list[float](), list[float]()
+        while sum(passes[1:]) + sum(drafts[draft_length:]) < least or len(passes) < 2:
+            drafts += [_call(self.drafter, 1, clock) for _ in range(draft_length)]
+            passes.append(_call(self.target, width, clock))
+        return passes[1:], drafts[draft_length:]
+
+    def found(self) -> Iterator[Contention]:
+        for length, ratios in self.ratios.items():
+            if ratios.target:
+                yield Contention(
+                    together="in turns",
+                    target=self.target.unit,
+                    drafter=self.drafter.unit,
+                    width=length + 1,
+                    slows_target=interquartile_mean(ratios.target),
+                    slows_drafter=interquartile_mean(ratios.drafter),
+                )
+
+
 def _alone(loaded: Loaded, width: int, clock: Clock) -> float:
+    _call(loaded, width, clock)  # after another's
     return statistics.mean(calls(loaded, width, _half_full(loaded, width), clock, least=1, seconds=BURST_SECONDS))
 
 
@@ -89,20 +152,22 @@ def pinned_places(programs: Sequence[Loaded]) -> dict[Role, list[str]]:
 
 
 class Contentions:
-    """Every target and drafter among ``programs`` that are on two processors, at every width that may verify."""
+    """Every target and drafter among ``programs`` that a mapping may have, at rounds of each of draft ``lengths``.
 
-    def __init__(
-        self, programs: Sequence[Loaded], *, widest: int | None = None, clock: Clock = time.perf_counter
-    ) -> None:
-        self._clock = clock
-        # of a unit that is measured with several counts of cores, the most, which comes last
-        targets, drafters = ({e.unit: e for e in programs if e.role == role} for role in ("target", "drafter"))
-        self._pairs = [
-            _Pair(target, drafter, width)
-            for target, drafter in itertools.product(targets.values(), drafters.values())
-            if are_apart(target.unit, drafter.unit) and is_pinned(target.unit) == is_pinned(drafter.unit)
-            for width in target.program.widths
-            if 1 < width <= (widest or WIDEST)
+    All of them in turns, and at once those that are on two processors.
+    """
+
+    def __init__(self, programs: Sequence[Loaded], lengths: Iterable[int], *, clock: Clock = time.perf_counter) -> None:
+        self._clock, drafts = clock, sorted({length for length in lengths if length})
+        pairs = list(_pairs(programs)) if drafts else []
+        apart = [(target, drafter) for target, drafter in pairs if are_apart(target.unit, drafter.unit)]
+        self._pairs: list[_Pair] = [
+            _AtOnce(target, drafter, width)
+            for target, drafter in apart
+            for width in sorted({_verify_width(target, length) for length in drafts})
+        ]
+        self._pairs += [
+            _InTurns(target, drafter, {length: _Ratios() for length in drafts}) for target, drafter in pairs
         ]
 
     def turn(self) -> None:
@@ -111,5 +176,19 @@ class Contentions:
             pair.take_turn(self._clock)
 
     def found(self) -> tuple[Contention, ...]:
-        """Medians so far; needs a turn."""
-        return tuple(pair.contention() for pair in self._pairs)
+        """Middles so far; needs a turn."""
+        return tuple(entry for pair in self._pairs for entry in pair.found())
+
+
+def _pairs(programs: Sequence[Loaded]) -> Iterator[tuple[Loaded, Loaded]]:
+    """On whole units, or each on a set of cores of its own."""
+    # of a unit that is measured with several counts of cores, the most, which comes last
+    targets, drafters = ({e.unit: e for e in programs if e.role == role} for role in ("target", "drafter"))
+    for target, drafter in itertools.product(targets.values(), drafters.values()):
+        pinned = {is_pinned(target.unit), is_pinned(drafter.unit)}
+        if pinned == {False} or (pinned == {True} and are_apart(target.unit, drafter.unit)):
+            yield target, drafter
+
+
+def _verify_width(target: Loaded, draft_length: int) -> int:
+    return min(width for width in target.program.widths if width > draft_length)

@@ -60,10 +60,11 @@ def measure(
 ) -> Measured:
     """Measure a bundle.
 
-    ``budget`` is seconds for the passes, and as many for two devices at once; ``units`` and ``cores`` say what to
-    measure (default: all).
+    ``budget`` is seconds for the passes, and as many for passes in company of another model; ``units`` and ``cores``
+    say what to measure (default: all).
 
-    Models with ``pins`` are measured on these cores too, and every two devices that may work at once beside each other.
+    Models with ``pins`` are measured on these cores too, and every target and drafter in company: in turns, and at
+    once where they are on two devices.
 
     Raises:
         BundleError: a program or its weights cannot be read.
@@ -75,7 +76,8 @@ def measure(
     check_target(bundle, devices, unavailable)
     with loaded_programs(folder, bundle, devices, cores=cores, pins=pins, opened=opened) as programs:
         measurements = time_passes(programs, repeats=repeats, budget=budget, report=report)
-        contention = _contention(programs, budget, report)
+        lengths = range(1, longest_draft(bundle.widths) + 1)
+        contention = _contention(Contentions(programs, lengths), budget, report)
         drafting = _drafting(folder, bundle, programs, measurements, prompts=prompts, tokens=tokens, report=report)
     profile = Profile(
         bundle=bundle.digest,
@@ -89,14 +91,14 @@ def measure(
     return Measured(profile=profile, acceptance=acceptance, unavailable=unavailable, skipped_prompts=drafting.skipped)
 
 
-def _contention(programs: Sequence[Loaded], budget: float, report: Report) -> tuple[Contention, ...]:
+def _contention(contentions: Contentions, budget: float, report: Report) -> tuple[Contention, ...]:
     """Several turns, or as many as begin within the ``budget``: passes of a slow device take seconds."""
-    contentions, end = Contentions(programs), time.monotonic() + budget
+    end = time.monotonic() + budget
     for turn in range(CONTENTION_TURNS):
         contentions.turn()
-        report("two devices at once", turn + 1, CONTENTION_TURNS)
+        report("passes in company", turn + 1, CONTENTION_TURNS)
         if time.monotonic() >= end:
-            report("two devices at once", CONTENTION_TURNS, CONTENTION_TURNS)
+            report("passes in company", CONTENTION_TURNS, CONTENTION_TURNS)
             break
     return contentions.found()
 

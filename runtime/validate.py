@@ -65,13 +65,13 @@ class _Parts:
     hosts: HostTimes
 
     @classmethod
-    def of(cls, folder: Path, bundle: Bundle, programs: Sequence[Loaded], *, widest: int | None) -> _Parts:
+    def of(cls, folder: Path, bundle: Bundle, programs: Sequence[Loaded], lengths: Sequence[int]) -> _Parts:
         """Passes are timed once for it, to find the models whose host time is measured: the fastest."""
-        passes = Passes(programs, widest=widest)
+        passes = Passes(programs, widest=compiled_width(bundle, max(lengths) + 1))
         passes.turn()
         models = _fastest_models(folder, bundle, programs, passes)
         hosts = HostTimes(models, longest_draft(bundle.widths), least_seconds=BURST_SECONDS)
-        return cls(passes=passes, contentions=Contentions(programs, widest=widest), hosts=hosts)
+        return cls(passes=passes, contentions=Contentions(programs, lengths), hosts=hosts)
 
     def profile(self, bundle: Bundle) -> Profile:
         return Profile(
@@ -113,7 +113,7 @@ def validate(
     lengths = tuple(draft_lengths) or tuple(range(1, longest_draft(bundle.widths) + 1))
     _check_lengths(bundle, lengths)
     with _ready(folder, bundle, units, pins, opened) as (programs, unavailable):
-        parts = _Parts.of(folder, bundle, programs, widest=compiled_width(bundle, max(lengths) + 1))
+        parts = _Parts.of(folder, bundle, programs, lengths)
         encoded = encode(_any_model(folder, bundle, programs).model, prompts)
         ways, rejected = _ways(folder, bundle, programs, unavailable, encoded, tokens, report)
         _check_ways(bundle, ways, rejected)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.costmodel import HostTime, Machine, Measurement, Profile, read_profile
-from paceline.costmodel.profile import interpolate
+from paceline.costmodel import Contention, HostTime, Machine, Measurement, Profile, read_profile
+from paceline.costmodel.overlap import ALONE, Slowdown
+from paceline.costmodel.profile import Together, interpolate
 from paceline.errors import ProfileError
 from paceline.files import write_json
 
@@ -55,6 +56,28 @@ PROFILE = Profile(
 def test_widths_round_up_to_what_runs(width: int, seconds: float | None) -> None:
     assert PROFILE.seconds("target", "cpu", width) == seconds
     assert PROFILE.seconds("target", "cpu", width, cores=2) == seconds
+
+
+def contention(together: Together, width: int, slower: float, **places: str) -> Contention:
+    pair = {"target": "cpu", "drafter": "gpu", **places}
+    return Contention(together=together, width=width, slows_target=slower, slows_drafter=slower / 2, **pair)
+
+
+def test_company_is_that_of_the_narrowest_round_that_holds_the_drafts() -> None:
+    profile = msgspec.structs.replace(
+        PROFILE,
+        contention=(
+            contention("at once", 4, 1.9),
+            contention("in turns", 4, 1.4),
+            contention("in turns", 2, 1.2),
+            contention("in turns", 2, 3.0, drafter="cpu"),
+        ),
+    )
+    assert [profile.in_turns("cpu", "gpu", drafts).target for drafts in (1, 2, 3, 9)] == [1.2, 1.4, 1.4, 1.4]
+    assert profile.in_turns("cpu", "gpu", 1).drafter == 0.6  # after others may be quicker, beside them is not
+    assert profile.slowdown("cpu", "gpu", 2) == Slowdown(1.9, 1.0)
+    assert profile.in_turns("cpu", "cpu", 1).target == 3.0 and profile.slowdown("cpu", "cpu", 2) is None
+    assert profile.in_turns("gpu", "gpu", 1) == ALONE
 
 
 def test_role_unit_and_cores_are_told_apart() -> None:
@@ -106,7 +129,7 @@ def test_missing(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"schema": 2}', '{"schema": 2, "bundle": 3}'])
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 3}', '{"schema": 3, "bundle": 3}'])
 def test_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "profile.json").write_text(text)
     with pytest.raises(ProfileError, match=r"profile\.json is not a valid Profile"):
@@ -142,7 +165,7 @@ def test_figures_that_nobody_measured(tmp_path: Path, place: tuple[Any, ...], va
 
 def test_other_schema(tmp_path: Path) -> None:
     write_json(tmp_path / "profile.json", msgspec.structs.replace(PROFILE, schema=9))
-    with pytest.raises(ProfileError, match="schema 9, expected 2"):
+    with pytest.raises(ProfileError, match="schema 9, expected 3"):
         read(tmp_path)
 
 

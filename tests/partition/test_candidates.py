@@ -27,6 +27,7 @@ class Seconds:
     source: Literal["profile"] = "profile"
     missing: set[int] = field(default_factory=set)
     beside: Slowdown | None = None
+    after: dict[int, Slowdown] = field(default_factory=dict)
     sets: dict[Role, Sequence[str]] = field(default_factory=dict)
 
     def host_seconds(self, drafter: Drafting, draft_length: int) -> float:
@@ -44,6 +45,10 @@ class Seconds:
 
     def slowdown(self, target: str, drafter: str, width: int) -> Slowdown | None:
         return self.beside
+
+    def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
+        assert drafter != "ngram"
+        return self.after.get(draft_length, Slowdown())
 
     @property
     def pinned(self) -> Table[Role, Sequence[str]]:
@@ -138,6 +143,34 @@ def test_an_overlapped_round_is_the_cost_models() -> None:
     assert found.tokens == pytest.approx(expected.tokens)
     with pytest.raises(LookupError, match="drafter on gpu beside the target on cpu"):
         mapping_round(Seconds(), Mapping(target="cpu", drafter="gpu"), 3, CORES, belief, overlap=True)
+
+
+def test_passes_after_those_of_another_model_take_longer() -> None:
+    after = {1: Slowdown(1.1, 1.5), 3: Slowdown(1.2, 1.3)}
+    belief, mapping = Belief(alpha=0.5, source="given"), Mapping(target="cpu", drafter="cpu")
+    alone, found = (mapping_round(Seconds(after=given), mapping, 3, CORES, belief) for given in ({}, after))
+    assert found.draft == pytest.approx(1.3 * alone.draft)
+    assert found.catch_up == pytest.approx(1.3 * alone.catch_up) and found.catch_up > 0
+    assert found.verify == pytest.approx(1.2 * alone.verify)
+    assert (found.host, found.plain) == (alone.host, alone.plain)
+
+
+def test_rounds_cut_short_are_verified_after_as_many_drafts_as_they_have() -> None:
+    after = {1: Slowdown(2.0, 1.0), 2: Slowdown(3.0, 1.0)}
+    cut = Belief(
+        alpha=0.0, source="replayed", measured=(Acceptance(asked=2, counts={0: (1,), 1: (1, 0), 2: (2, 0, 0)}),)
+    )
+    cut = replace(cut, proposes_always=False)
+    found = mapping_round(Seconds(after=after), Mapping(target="cpu", drafter="cpu"), 2, CORES, cut)
+    one, two, four = 1.0, 1.1, 1.3
+    assert found.verify == pytest.approx(one / 4 + 2.0 * two / 4 + 3.0 * four / 2)
+
+
+def test_prompt_lookup_leaves_the_caches_to_the_target() -> None:
+    after, belief = {3: Slowdown(5.0, 5.0)}, Belief(alpha=0.5, source="given")
+    mapping = Mapping(target="cpu", drafter="ngram")
+    alone, found = (mapping_round(Seconds(after=given), mapping, 3, CORES, belief) for given in ({}, after))
+    assert found == alone
 
 
 def test_a_hit_goes_on_as_drafts_one_longer_do() -> None:

@@ -15,6 +15,7 @@ from paceline.errors import DeviceUnavailable, UsageError
 from paceline.partition import Bundle, BundledModel, TokenIds
 from paceline.runtime.measure import (
     BURST_CALLS,
+    FEW,
     MINIMUM,
     Loaded,
     core_counts,
@@ -90,7 +91,7 @@ def test_median_and_quartiles_without_the_warm_up() -> None:
     costs = [90.0, *(cost for turn in turns for cost in turn), 9.0, 500.0, 500.0, 500.0, 500.0]
     program = SlowProgram(clock, lambda width, call: costs[call - 1] * width, [])
     one, last, four, _ = time_passes([labelled(program)], repeats=5, budget=1e6, clock=clock)
-    assert (one.position, last.position, four.position) == (0, 63, 0)
+    assert (one.position, last.position, four.position) == (FEW, 63, FEW)
     assert (one.role, one.unit, one.cores, one.precision) == ("target", "cpu", 1, "f32")
     assert (one.width, one.seconds, one.spread, one.repeats) == (1, 3.0, 2.0, 5)
     assert (four.width, four.seconds, four.spread, four.repeats) == (4, 12.0, 8.0, 5)
@@ -102,15 +103,15 @@ def test_a_burst_of_short_calls_lasts_long_enough() -> None:
     program = SlowProgram(clock, lambda width, call: 1 / 128 if width == 1 else 1 / 512, log)
     time_passes([labelled(program)], repeats=3, budget=1e6, clock=clock)
     # three tenths of a second that do not count, then two that do
-    assert log.count((program.name, 1, 0)) == 1 + 3 * (39 + 26)
-    assert log.count((program.name, 4, 0)) == 1 + 3 * (154 + 103)
+    assert log.count((program.name, 1, FEW)) == 1 + 3 * (39 + 26)
+    assert log.count((program.name, 4, FEW)) == 1 + 3 * (154 + 103)
 
 
-def test_passes_take_turns_at_empty_and_full_caches() -> None:
+def test_passes_take_turns_with_little_in_the_caches_and_with_full_ones() -> None:
     clock, log = Clock(), list[tuple[str, int, int]]()
     programs = [SlowProgram(clock, lambda width, call: 1.0, log) for _ in range(2)]
     time_passes([labelled(program) for program in programs], repeats=4, budget=1e6, clock=clock)
-    once = [(program.name, width, at) for program in programs for width in (1, 4) for at in (0, 64 - width)]
+    once = [(program.name, width, at) for program in programs for width in (1, 4) for at in (FEW, 64 - width)]
     assert log == once + [entry for entry in once for _ in range(1 + BURST_CALLS)] * 4
 
 

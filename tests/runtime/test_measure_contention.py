@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -33,6 +36,30 @@ class Sleeping(NullProgram):
         return Step(np.zeros(len(tokens) - first, np.int32))
 
 
+class Remembering(NullProgram):
+    """Takes 1 ms among its like, and ``after`` times as long for each pass of another one that ran since its last."""
+
+    ran: ClassVar[list[NullProgram]] = []
+
+    def __init__(self, clock: Clock, after: float, seconds: float = 0.001) -> None:
+        super().__init__(widths=(1, 2, 4), context=64)
+        self.clock, self.after, self.seconds = clock, after, seconds
+
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
+        others = list(itertools.takewhile(lambda program: program is not self, reversed(self.ran)))
+        self.clock.now += self.seconds * self.after ** len(others)
+        self.ran.append(self)
+        return Step(np.zeros(len(tokens) - first, np.int32))
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def loaded(role: Role, unit: str, program: NullProgram) -> Loaded:
     return Loaded(role=role, precision="f32", unit=unit, cores=1, program=program)
 
@@ -52,10 +79,10 @@ def test_passes_are_held_against_those_alone(shares: bool) -> None:
         loaded("target", "cpu@1", Sleeping(0.004, lock)),
         loaded("drafter", "cpu@0", Sleeping(0.004, lock)),
     ]
-    contentions = Contentions(programs)
+    contentions = Contentions(programs, [1, 2, 3])
     for _ in range(3):
         contentions.turn()
-    found = contentions.found()
+    found = [entry for entry in contentions.found() if entry.together == "at once"]
     assert [(entry.target, entry.drafter, entry.width) for entry in found] == [
         ("cpu@1", "cpu@0", 2),
         ("cpu@1", "cpu@0", 4),
@@ -69,9 +96,9 @@ def test_passes_are_held_against_those_alone(shares: bool) -> None:
 
 def test_a_drafter_slower_than_a_burst_is_measured_too() -> None:
     programs = [loaded("target", "cpu", Sleeping(0.002)), loaded("drafter", "gpu", Sleeping(0.05))]
-    contentions = Contentions(programs, widest=2)
+    contentions = Contentions(programs, [1])
     contentions.turn()
-    (entry,) = contentions.found()
+    entry = next(entry for entry in contentions.found() if entry.together == "at once")
     assert entry.slows_drafter != 1.0 and 0.4 < entry.slows_drafter < 2.5  # two sleeps are never equally long
 
 
@@ -84,10 +111,10 @@ def test_a_device_that_fails_beside_another_is_heard_of() -> None:
 
     programs = [loaded("target", "cpu", Sleeping(0.0)), loaded("drafter", "gpu", Failing(0.0))]
     with pytest.raises(DeviceUnavailable, match="it is gone"):
-        Contentions(programs, widest=2).turn()
+        Contentions(programs, [1]).turn()
 
 
-def test_only_two_processors_are_held_against_each_other() -> None:
+def test_all_pairs_that_a_mapping_may_have_are_measured_and_two_processors_at_once_too() -> None:
     places: list[tuple[Role, str]] = [
         ("target", "cpu"),
         ("target", "gpu"),
@@ -96,7 +123,38 @@ def test_only_two_processors_are_held_against_each_other() -> None:
         ("drafter", "cpu@0"),
     ]
     programs = [loaded(role, unit, Sleeping(0.0)) for role, unit in places]
-    contentions = Contentions(programs, widest=2)
+    contentions = Contentions(programs, [0, 1])
     contentions.turn()
-    assert {(entry.target, entry.drafter) for entry in contentions.found()} == {("gpu", "cpu"), ("cpu@1", "cpu@0")}
+    found = {(entry.together, entry.target, entry.drafter) for entry in contentions.found()}
+    apart = {("gpu", "cpu"), ("cpu@1", "cpu@0")}
+    assert found == {("at once", *pair) for pair in apart} | {("in turns", *pair) for pair in {*apart, ("cpu", "cpu")}}
+    assert Contentions(programs, [0]).found() == ()
     assert pinned_places(programs) == {"target": ["cpu@1"], "drafter": ["cpu@0"]}
+
+
+def test_passes_in_turns_are_held_against_those_after_their_like() -> None:
+    clock = Clock()
+    programs = [
+        loaded("target", "cpu", Remembering(clock, after=1.5)),
+        loaded("drafter", "cpu", Remembering(clock, after=1.3)),
+    ]
+    contentions = Contentions(programs, [1, 2, 3], clock=clock)
+    for _ in range(2):
+        contentions.turn()
+    found = {entry.width - 1: entry for entry in contentions.found()}
+    assert set(found) == {1, 2, 3} and {entry.together for entry in found.values()} == {"in turns"}
+    for drafts, entry in found.items():
+        assert entry.slows_target == pytest.approx(1.5**drafts)
+        assert entry.slows_drafter == pytest.approx((1.3 + drafts - 1) / drafts)  # the first one follows a verdict
+
+
+@pytest.mark.parametrize(("target", "drafter"), [(1.0, 0.001), (0.001, 1.0)])
+def test_passes_that_outlast_a_burst_are_not_measured_in_turns(target: float, drafter: float) -> None:
+    clock = Clock()
+    programs = [
+        loaded("target", "cpu", Remembering(clock, 1.0, target)),
+        loaded("drafter", "cpu", Remembering(clock, 1.0, drafter)),
+    ]
+    contentions = Contentions(programs, [1, 2], clock=clock)
+    contentions.turn()
+    assert contentions.found() == () and clock.now == pytest.approx(target + drafter)

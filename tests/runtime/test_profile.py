@@ -14,6 +14,7 @@ from paceline.errors import DeviceUnavailable, OutputError, PromptError
 from paceline.partition import Bundle, BundledModel, TokenIds, choose
 from paceline.runtime import profile
 from paceline.runtime.machine import this_machine
+from paceline.runtime.measure import FEW
 from paceline.runtime.measure_acceptance import longest_draft
 from paceline.runtime.measure_contention import Contentions
 from paceline.runtime.null_device import NullDevice
@@ -71,7 +72,7 @@ def test_everything_is_measured(tiny_tokenizer: Path) -> None:
         (role, "cpu", width, position)
         for role in ("target", "drafter")
         for width in BUNDLE.widths
-        for position in (0, BUNDLE.context - width)
+        for position in (FEW, BUNDLE.context - width)
     ]
     assert found.unavailable == {"gpu": "no Vulkan driver"}
     assert found.profile.machine.drivers == {"cpu": "null device"}
@@ -82,15 +83,14 @@ def test_everything_is_measured(tiny_tokenizer: Path) -> None:
 
 
 @pytest.mark.parametrize(("budget", "turns"), [(0.0, 1), (60.0, profile.CONTENTION_TURNS)])
-def test_two_slow_devices_get_a_turn_at_least(monkeypatch: pytest.MonkeyPatch, budget: float, turns: int) -> None:
+def test_two_slow_devices_get_a_turn_at_least(budget: float, turns: int) -> None:
     taken: list[int] = []
 
     class Counted(Contentions):
         def turn(self) -> None:
             taken.append(1)
 
-    monkeypatch.setattr(profile, "Contentions", Counted)
-    assert profile._contention((), budget, quiet) == () and len(taken) == turns
+    assert profile._contention(Counted((), ()), budget, quiet) == () and len(taken) == turns
 
 
 def test_acceptance_is_that_of_the_programs(tiny_tokenizer: Path) -> None:

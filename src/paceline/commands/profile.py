@@ -91,11 +91,11 @@ def page(
 def _show(bundle: Path, measured: Measured) -> None:
     machine, host = measured.profile.machine, measured.profile.host
     print(f"{bundle} on {machine.cpu}, {machine.cores} cores; ms of a forward pass: mean +- half the quartiles' gap")
-    console.print_table("Forward passes, caches empty and full", *_passes(measured.profile.measurements))
+    console.print_table("Forward passes, caches with little in them and full", *_passes(measured.profile.measurements))
     if contention := measured.profile.contention:
-        rows = [_beside(entry) for entry in contention]
-        columns = ("target", "drafter", "width", "target x", "drafter x")
-        console.print_table("Two devices at once: passes take so many times as long", columns, rows)
+        rows = [_in_company(entry) for entry in contention]
+        columns = ("target", "drafter", "together", "width", "target x", "drafter x")
+        console.print_table("In company of the other model: passes take so many times as long", columns, rows)
     if measured.acceptance.histograms:
         console.print_table("Drafts kept by the target", *drafts_table(measured.acceptance.histograms))
     hosts = (f"{entry.seconds * 1e3:.3f} ms {_rounds(entry)}" for entry in host)
@@ -103,9 +103,9 @@ def _show(bundle: Path, measured: Measured) -> None:
     print(f"wrote profile.json and acceptance.json; next: paceline plan {bundle}")
 
 
-def _beside(entry: Contention) -> tuple[str, ...]:
+def _in_company(entry: Contention) -> tuple[str, ...]:
     slower = (f"{entry.slows_target:.2f}", f"{entry.slows_drafter:.2f}")
-    return (entry.target, entry.drafter, str(entry.width), *slower)
+    return (entry.target, entry.drafter, entry.together, str(entry.width), *slower)
 
 
 def _rounds(entry: HostTime) -> str:
