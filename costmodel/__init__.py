@@ -32,12 +32,11 @@ from paceline.costmodel.memory import (
     weights_bytes,
 )
 from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
-from paceline.costmodel.overlap import Slowdown, overlapped_round
+from paceline.costmodel.overlap import ALONE, Slowdown, overlapped_round
 from paceline.costmodel.profile import Contention, Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
 from paceline.costmodel.speculation import (
     Round,
-    Seconds,
     break_even_alpha,
     can_gain,
     paper_speedup,
@@ -47,6 +46,7 @@ from paceline.costmodel.speculation import (
 from paceline.costmodel.work import Work, attention, forward, kernel_calls, layer, matmul
 
 __all__ = [
+    "ALONE",
     "Acceptance",
     "AcceptanceFile",
     "Calibration",
@@ -64,7 +64,6 @@ __all__ = [
     "RooflineEstimate",
     "Rope",
     "Round",
-    "Seconds",
     "Slowdown",
     "Work",
     "attention",

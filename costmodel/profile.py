@@ -21,7 +21,7 @@ Drafting = Literal["none", "model", "ngram"]
 Together = Literal["at once", "in turns"]
 # No clock shows less than a nanosecond, and nobody waits a day for a pass: such a figure was damaged or made up.
 Seconds = Annotated[float, msgspec.Meta(ge=1e-9, le=86_400.0)]
-Slower = Annotated[float, msgspec.Meta(gt=0, le=86_400.0)]
+Slower = Annotated[float, msgspec.Meta(ge=1e-2, le=1e3)]
 _MEMORY_SLACK = 8  # a kernel update moves the memory that the machine reports by less than an eighth
 
 
@@ -86,9 +86,9 @@ class HostTime(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many times as long passes take in company as among their like.
 
-    ``together`` says in which: both models at once, on two devices, or a round at a time, ``width`` - 1 passes of the
-    drafter and the target's verdict on them. ``target`` and ``drafter`` are where the models were; the target's passes
-    had ``width`` tokens, the drafter's one.
+    ``together`` says in which: both models at once, on two devices, or in turns, rounds of drafts and the verdict on
+    them. ``target`` and ``drafter`` are where the models were; the target's passes had ``width`` tokens, the drafter's
+    one. In turns the drafter's ratio is the mean over the drafts of a round, of which the first follows a verdict.
     """
 
     together: Together
@@ -122,7 +122,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return None if found is None else Slowdown(max(1.0, found.slows_target), max(1.0, found.slows_drafter))
 
     def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
-        """Of a round's passes, which follow those of another model; none where the two were not measured so."""
+        """Of a round's passes, which follow those of another model; ``ALONE`` where the two were not measured so.
+
+        Not held to be at least 1: noise that may only slow drafting down would be a bias against it.
+        """
         found = self._together("in turns", target, drafter, draft_length + 1)
         return ALONE if found is None else Slowdown(found.slows_target, found.slows_drafter)
 

@@ -69,7 +69,7 @@ def speculative_round(
     """The round of gamma = len(probabilities) > 0.
 
     Args:
-        drafter, target: seconds of one forward pass by width.
+        drafter, target: seconds of one forward pass by width, after those that come before it in a round.
         probabilities: P(first k drafts accepted), k = 1..gamma, over all rounds.
         lengths: share of rounds that draft j = 0..gamma tokens; empty means that all draft gamma.
         host, plain_host: seconds of such a round, and of one of gamma = 0, outside forward passes.

@@ -12,16 +12,16 @@ from paceline.costmodel import (
     Acceptance,
     Role,
     Round,
-    Seconds,
     independent,
     nearest,
     overlapped_round,
     plain_round,
     speculative_round,
 )
+from paceline.costmodel.speculation import Seconds
 from paceline.partition.bundle import Bundle
 from paceline.partition.feasible import placements, why_not_length, why_not_mapping
-from paceline.partition.plan import NGRAM, Beside, Mapping, Pacing
+from paceline.partition.plan import NGRAM, Mapping
 from paceline.partition.times import Times
 from paceline.targets.places import are_apart
 
@@ -59,10 +59,6 @@ class Belief:
         """
         longer = self.probabilities(draft_length + 1)
         return self.probabilities(draft_length)[-1] * (longer[-1] / longer[-2] if longer[-2] else 0.0)
-
-
-# Of drafts that all fall, and that all stay: the two ends between which a round costs what is kept.
-NEVER, SURE = Belief(alpha=0.0, source="none is kept"), Belief(alpha=1.0, source="all are kept")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,56 +217,3 @@ def _in_turns(
         lambda width: slower(draft_length).drafter * drafter(width),
         lambda width: (slower(width - 1).target if width > 1 else 1.0) * target(width),
     )
-
-
-def pacing_of(times: Times, widths: Sequence[int], choice: Candidate, belief: Belief, longest: int) -> Pacing:
-    """What draft lengths up to ``longest`` cost on a choice that drafts, as far as passes are known for them.
-
-    Each round drafts as much as it is asked for, whoever drafts: what a drafter finds is known once it has looked.
-    """
-    always = replace(belief, proposes_always=True)
-    rounds = _rounds(times, choice, longest, NEVER if choice.overlap else always)
-    chain = _chain(always, choice.draft_length, len(rounds) - 1)
-    return Pacing(
-        round_seconds=tuple(costs.seconds for costs in rounds),
-        chain=chain,
-        read_seconds=_read_seconds(times, widths, choice),
-        beside=_beside(times, choice, always, len(chain)) if choice.overlap else None,
-    )
-
-
-def _rounds(times: Times, choice: Candidate, longest: int, belief: Belief) -> list[Round]:
-    """Of 0 to ``longest`` drafts, as far as all passes are known."""
-    rounds = list[Round]()
-    for length in range(longest + 1):
-        try:
-            rounds.append(mapping_round(times, choice.mapping, length, choice.cores, belief, overlap=choice.overlap))
-        except LookupError:
-            break
-    return rounds
-
-
-def _beside(times: Times, choice: Candidate, belief: Belief, longest: int) -> Beside:
-    in_turns = _rounds(times, replace(choice, overlap=False), longest, NEVER)
-    kept = belief.probabilities(choice.draft_length)[-1]
-    return Beside(
-        hit_seconds=tuple(costs.seconds for costs in _rounds(times, choice, longest, SURE)),
-        wait_seconds=tuple(costs.draft + max(0.0, costs.host - in_turns[0].host) for costs in in_turns),
-        guess=belief.hit(choice.draft_length) / kept if kept else 0.0,
-    )
-
-
-def _chain(belief: Belief, chosen: int, longest: int) -> tuple[float, ...]:
-    """P(first k drafts accepted), as rounds of the chosen length have it, and beyond it as the longest go on."""
-    near, far = belief.probabilities(min(chosen, longest)), belief.probabilities(longest)
-    scale = near[-1] / far[len(near) - 1] if far[len(near) - 1] else 0.0
-    return (*near, *(min(near[-1], scale * reached) for reached in far[len(near) :]))
-
-
-def _read_seconds(times: Times, widths: Sequence[int], choice: Candidate) -> float:
-    """Seconds for which the drafter reads a token of a long text; prompt lookup has nothing to read."""
-    unit = choice.mapping.drafter
-    if unit is None or unit == NGRAM:
-        return 0.0
-    passes = [(times.seconds("drafter", unit, width, choice.cores[unit]), width) for width in widths]
-    return min((seconds / width for seconds, width in passes if seconds is not None), default=0.0)

@@ -14,8 +14,9 @@ from dataclasses import replace
 from paceline.costmodel import Acceptance, Calibration, Profile, Round, check_alpha
 from paceline.errors import PlanError, UsageError
 from paceline.partition.bundle import Bundle
-from paceline.partition.candidates import Belief, Candidate, Search, pacing_of
+from paceline.partition.candidates import Belief, Candidate, Search
 from paceline.partition.feasible import placements
+from paceline.partition.pacing import pacing_of
 from paceline.partition.plan import NGRAM, Alternative, Estimate, Pacing, Plan
 from paceline.partition.times import MeasuredTimes, RooflineTimes, Source, Times
 

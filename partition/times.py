@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Literal, Protocol, cast
 
 from paceline.costmodel import (
+    ALONE,
     Calibration,
     Drafting,
     ModelSpec,
@@ -19,7 +20,6 @@ from paceline.costmodel import (
     forward,
     roofline,
 )
-from paceline.costmodel.overlap import ALONE
 from paceline.costmodel.roofline import WHOLE, Shares
 from paceline.costmodel.traced import Program, program_on
 from paceline.errors import ProfileError
@@ -48,7 +48,7 @@ class Times(Protocol):
         """Of the target's pass of ``width`` tokens and the drafter's beside it; None where that is not known."""
 
     def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
-        """Of the passes of a round, each model's after the other's; none where that is not known."""
+        """Of the passes of a round, each model's after the other's; ``ALONE`` where that is not known."""
 
     @property
     def pinned(self) -> Mapping[Role, Sequence[str]]:

@@ -6,6 +6,8 @@ drafter's passes of one token for as long as the target's of some width, and unt
 
 In turns: a verify pass follows the passes of a drafter, which left weights of their own in the caches, and the first
 draft follows a verdict. Where a device waits for another one meanwhile, its cores or its clock may have gone to sleep.
+
+Units count with the most cores that are measured of them.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from paceline.costmodel import Contention, Role
@@ -94,42 +97,65 @@ class _AtOnce:
 
 @dataclass(frozen=True, slots=True)
 class _InTurns:
-    """Rounds of every draft length. What is alone is measured once for all of them, so that a turn is not too long."""
+    """Rounds whose drafts are verified at ``width``: ``lengths``, which share a ratio, as they share a pass."""
 
     target: Loaded
     drafter: Loaded
-    ratios: dict[int, _Ratios]
+    width: int
+    lengths: Sequence[int]
+    ratios: _Ratios = field(default_factory=_Ratios)
 
     def take_turn(self, clock: Clock) -> None:
-        """None where a pass takes longer than a burst: caches that lost everything are full again long before."""
+        """Measure it once more, unless a pass of one token outlasts a burst.
+
+        Caches are filled again in milliseconds, and a device that idled is slow for tenths of a second.
+        """
         if max(_call(self.target, 1, clock), _call(self.drafter, 1, clock)) > BURST_SECONDS:
             return
-        self._rounds(max(self.ratios), clock, WARM_SECONDS)
-        draft = _alone(self.drafter, 1, clock)
-        widths = {length: _verify_width(self.target, length) for length in self.ratios}
-        verify = {width: _alone(self.target, width, clock) for width in sorted(set(widths.values()))}
-        for length, ratios in self.ratios.items():
-            ratios.note(self._rounds(length, clock, BURST_SECONDS), (verify[widths[length]], draft))
+        self._rounds(clock, WARM_SECONDS)
+        rounds = self._rounds(clock, 2 * BURST_SECONDS)  # of whose passes about half count
+        company = [one.verdict for one in rounds], [draft for one in rounds for draft in one.drafts]
+        alone = statistics.mean(one.verify for one in rounds), statistics.mean(one.draft for one in rounds)
+        self.ratios.note(company, alone)
 
-    def _rounds(self, draft_length: int, clock: Clock, least: float) -> tuple[list[float], list[float]]:
-        """Seconds of the passes of rounds, one round after another for so long; the first one does not count."""
-        width, passes, drafts = _verify_width(self.target, draft_length), list[float](), list[float]()
-        while sum(passes[1:]) + sum(drafts[draft_length:]) < least or len(passes) < 2:
-            drafts += [_call(self.drafter, 1, clock) for _ in range(draft_length)]
-            passes.append(_call(self.target, width, clock))
-        return passes[1:], drafts[draft_length:]
+    def _rounds(self, clock: Clock, least: float) -> list[_Round]:
+        """One after another for so long, each length at least once."""
+        start, rounds = clock(), list[_Round]()
+        for length in itertools.cycle(self.lengths):
+            rounds.append(self._round(length, clock))
+            if clock() - start >= least and len(rounds) >= len(self.lengths):
+                return rounds
+        raise AssertionError("there is a length")
+
+    def _round(self, draft_length: int, clock: Clock) -> _Round:
+        """Passes after their like are taken between those of rounds: a machine that drifts moves both alike."""
+        draft = partial(_call, self.drafter, 1, clock)
+        verify = partial(_call, self.target, self.width, clock)
+        verify()  # so that the first draft follows a verdict
+        drafts, verdict, again = [draft() for _ in range(draft_length)], verify(), verify()
+        draft()  # follows a verdict too
+        return _Round(drafts=drafts, verdict=verdict, verify=again, draft=draft())
 
     def found(self) -> Iterator[Contention]:
-        for length, ratios in self.ratios.items():
-            if ratios.target:
-                yield Contention(
-                    together="in turns",
-                    target=self.target.unit,
-                    drafter=self.drafter.unit,
-                    width=length + 1,
-                    slows_target=interquartile_mean(ratios.target),
-                    slows_drafter=interquartile_mean(ratios.drafter),
-                )
+        if self.ratios.target:
+            yield Contention(
+                together="in turns",
+                target=self.target.unit,
+                drafter=self.drafter.unit,
+                width=self.width,
+                slows_target=interquartile_mean(self.ratios.target),
+                slows_drafter=interquartile_mean(self.ratios.drafter),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """Seconds of the ``drafts`` of a round and of the ``verdict`` on them, and of such passes after their like."""
+
+    drafts: list[float]
+    verdict: float
+    verify: float
+    draft: float
 
 
 def _alone(loaded: Loaded, width: int, clock: Clock) -> float:
@@ -162,12 +188,12 @@ class Contentions:
         pairs = list(_pairs(programs)) if drafts else []
         apart = [(target, drafter) for target, drafter in pairs if are_apart(target.unit, drafter.unit)]
         self._pairs: list[_Pair] = [
-            _AtOnce(target, drafter, width)
-            for target, drafter in apart
-            for width in sorted({_verify_width(target, length) for length in drafts})
+            _AtOnce(target, drafter, width) for target, drafter in apart for width in _by_width(target, drafts)
         ]
         self._pairs += [
-            _InTurns(target, drafter, {length: _Ratios() for length in drafts}) for target, drafter in pairs
+            _InTurns(target, drafter, width, found)
+            for target, drafter in pairs
+            for width, found in _by_width(target, drafts).items()
         ]
 
     def turn(self) -> None:
@@ -176,7 +202,7 @@ class Contentions:
             pair.take_turn(self._clock)
 
     def found(self) -> tuple[Contention, ...]:
-        """Middles so far; needs a turn."""
+        """Middles so far; needs a turn. Pairs whose passes take too long to be measured in turns are missing."""
         return tuple(entry for pair in self._pairs for entry in pair.found())
 
 
@@ -190,5 +216,9 @@ def _pairs(programs: Sequence[Loaded]) -> Iterator[tuple[Loaded, Loaded]]:
             yield target, drafter
 
 
-def _verify_width(target: Loaded, draft_length: int) -> int:
-    return min(width for width in target.program.widths if width > draft_length)
+def _by_width(target: Loaded, draft_lengths: Iterable[int]) -> dict[int, list[int]]:
+    """Draft lengths by the compiled width that verifies them."""
+    found: dict[int, list[int]] = {}
+    for length in draft_lengths:
+        found.setdefault(min(width for width in target.program.widths if width > length), []).append(length)
+    return found

@@ -74,7 +74,7 @@ def test_company_is_that_of_the_narrowest_round_that_holds_the_drafts() -> None:
         ),
     )
     assert [profile.in_turns("cpu", "gpu", drafts).target for drafts in (1, 2, 3, 9)] == [1.2, 1.4, 1.4, 1.4]
-    assert profile.in_turns("cpu", "gpu", 1).drafter == 0.6  # after others may be quicker, beside them is not
+    assert profile.in_turns("cpu", "gpu", 1).drafter == 0.6
     assert profile.slowdown("cpu", "gpu", 2) == Slowdown(1.9, 1.0)
     assert profile.in_turns("cpu", "cpu", 1).target == 3.0 and profile.slowdown("cpu", "cpu", 2) is None
     assert profile.in_turns("gpu", "gpu", 1) == ALONE

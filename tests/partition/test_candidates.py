@@ -13,7 +13,8 @@ import pytest
 
 from paceline.costmodel import Acceptance, Drafting, Role, Slowdown, overlapped_round
 from paceline.partition import Mapping, read_bundle
-from paceline.partition.candidates import Belief, Candidate, Search, mapping_round, mappings, pacing_of
+from paceline.partition.candidates import Belief, Candidate, Search, mapping_round, mappings
+from paceline.partition.pacing import pacing_of
 from paceline.partition.plan import Pacing
 
 WIDTHS = (1, 2, 4, 16)
@@ -93,8 +94,9 @@ def test_the_chain_is_that_of_the_chosen_length_and_goes_on_as_the_longest() -> 
     assert pacing_of(Seconds(), WIDTHS, choice("cpu"), never, 3).chain == (0.8, 0.0, 0.0)
 
 
-def test_rounds_beside_the_target_and_what_a_hit_saves() -> None:
-    times, belief = Seconds(beside=Slowdown(1.2, 1.1)), Belief(alpha=0.5, source="given")
+@pytest.mark.parametrize("after", [{}, dict.fromkeys((1, 2, 3), Slowdown(1.3, 1.5))])
+def test_rounds_beside_the_target_and_what_a_hit_saves(after: dict[int, Slowdown]) -> None:
+    times, belief = Seconds(beside=Slowdown(1.2, 1.1), after=after), Belief(alpha=0.5, source="given")
     chosen = replace(choice("gpu"), overlap=True)
     pacing = pacing_of(times, WIDTHS, chosen, belief, 3)
     found = pacing.beside

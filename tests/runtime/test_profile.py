@@ -83,14 +83,15 @@ def test_everything_is_measured(tiny_tokenizer: Path) -> None:
 
 
 @pytest.mark.parametrize(("budget", "turns"), [(0.0, 1), (60.0, profile.CONTENTION_TURNS)])
-def test_two_slow_devices_get_a_turn_at_least(budget: float, turns: int) -> None:
+def test_passes_in_company_keep_to_the_budget_after_one_turn(budget: float, turns: int) -> None:
     taken: list[int] = []
 
     class Counted(Contentions):
         def turn(self) -> None:
             taken.append(1)
 
-    assert profile._contention(Counted((), ()), budget, quiet) == () and len(taken) == turns
+    profile._contention(Counted((), ()), budget, quiet)
+    assert len(taken) == turns
 
 
 def test_acceptance_is_that_of_the_programs(tiny_tokenizer: Path) -> None:

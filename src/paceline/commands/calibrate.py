@@ -65,7 +65,7 @@ def _show(calibration: Calibration, soc: Soc, output: Path) -> None:
     print(f"{calibration.soc} on {machine.cpu}, {machine.cores} cores: {len(calibration.residuals)} measured passes")
     rows = [row for factors in calibration.factors for row in _factors(factors, soc)]
     console.print_table("What passes get", ("programs", "figure", "fitted", "SoC file", "share"), rows)
-    print("predicted over measured, less 1, in %: with empty caches / with full ones")
+    print("predicted over measured, less 1, in %: with little in the caches / with full ones")
     for model in dict.fromkeys(residual.model for residual in calibration.residuals):
         console.print_table(model, *_errors([r for r in calibration.residuals if r.model == model]))
     console.print_table("Absolute errors", ("predicting", "passes", "median", "90 % below"), _summary(calibration))

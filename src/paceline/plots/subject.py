@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from matplotlib.figure import Figure
 
@@ -142,36 +142,46 @@ def draw_decision(subject: Subject) -> Figure:
     unit, cores, precision = subject.chosen.target
     host = times.host_seconds("none", 0)
     plain = (times.seconds("target", unit, 1, cores) or 0.0) + host
-    verify = [1.0]
+    beside, verify = _drafters(subject), [1.0]
     longest = max(row.draft_length for row in subject.rows) or MAX_DRAFT_LENGTH
     for length in range(1, longest + 1):
         seconds = times.seconds("target", unit, length + 1, cores)
         if seconds is None:
             break
-        verify.append((seconds + times.host_seconds("model", length)) / plain)
-    beside = _drafters(subject)
+        slower = times.in_turns(unit, beside[0].unit, length).target if beside else 1.0
+        verify.append((slower * seconds + times.host_seconds("model", length)) / plain)
     shares = ", ".join(f"{share:.2f}" for share in verify[1:]) or "no draft"
     return decision_chart(
         Costs(
             verify=verify,
-            catch_up=beside[0][2] / beside[0][1] - 1.0 if beside else 0.0,
+            catch_up=beside[0].two / beside[0].one - 1.0 if beside else 0.0,
             source=f"v(1), v(2), ... of the target on {unit} x{cores} ({precision}): {shares}",
         ),
-        marks=[Mark(label=label, c=one / plain, alpha=subject.alpha) for label, one, _ in beside],
+        marks=[Mark(label=drafter.label, c=drafter.one / plain, alpha=subject.alpha) for drafter in beside],
         title=f"How far ahead to draft: {subject.name}",
         subtitle=subject.source,
     )
 
 
-def _drafters(subject: Subject) -> list[tuple[str, float, float]]:
-    """Where the drafter can run beside the target as it was chosen, best first; seconds of passes of width 1 and 2."""
-    found: dict[str, tuple[str, float, float]] = {}
+class _Drafter(NamedTuple):
+    """A drafter on ``unit``, and seconds of its passes of width 1 and 2 in rounds."""
+
+    label: str
+    unit: str
+    one: float
+    two: float
+
+
+def _drafters(subject: Subject) -> list[_Drafter]:
+    """Where the drafter can run beside the target as it was chosen, best first."""
+    found: dict[str, _Drafter] = {}
     for row in subject.rows:
         if row.drafts_with_a_model and row.target == subject.chosen.target and row.precision_fits(subject.precision):
             unit, label = str(row.mapping.drafter), row.label(precisions=False)
+            slower = subject.times.in_turns(row.mapping.target, unit, row.draft_length).drafter
             one, two = (subject.times.seconds("drafter", unit, width, row.cores[unit]) for width in (1, 2))
             if one is not None:
-                found.setdefault(label, (label, one, two or one))
+                found.setdefault(label, _Drafter(label, unit, slower * one, slower * (two or one)))
     return list(found.values())
 
 
@@ -242,7 +252,9 @@ def _round(row: Row, times: Times) -> Round:
     cost, unit = row.estimate, str(row.mapping.drafter)
     draft = cost.draft
     if row.drafts_with_a_model:
-        draft = row.draft_length * (times.seconds("drafter", unit, 1, row.cores[unit]) or 0.0)
+        slower = times.in_turns(row.mapping.target, unit, row.draft_length).drafter
+        one = times.seconds("drafter", unit, 1, row.cores[unit]) or 0.0
+        draft = min(draft, row.draft_length * slower * one)  # less where the drafter works beside the target
     return Round(
         draft_length=row.draft_length,
         tokens=cost.tokens_per_round,
