@@ -199,7 +199,7 @@ def read_profile(folder: Path, *, bundle: str, machine: Machine | None = None) -
     or_else = "" if machine is None else ", or plan with --roofline"
     if not path.is_file():
         raise ProfileError(f"{folder} has no {PROFILE}; run 'paceline profile {folder}'{or_else}")
-    profile = read_json(path, Profile, error=ProfileError, schema=SCHEMA, remedy=again)
+    profile = read_json(path, Profile, error=ProfileError, schema=SCHEMA, remedy=again + or_else)
     if profile.bundle != bundle:
         raise ProfileError(f"{path} was measured with other programs or weights than the bundle holds now; {again}")
     if machine is not None and (differences := machine.differences(profile.machine)):

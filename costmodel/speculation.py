@@ -4,7 +4,8 @@
     round(gamma) = gamma * t_draft(1) + catch_up + t_target(gamma + 1) + host(gamma)
     S(gamma)     = Omega(gamma) * round(0) / round(gamma)          round(0) = t_target(1) + host(0)
 
-With t_target(gamma+1) = t_target(1), no catch-up, no host time and independent drafts, S is Eq. 1 of arXiv 2602.08060:
+Passes take what they take in a round, after those of another model. With t_target(gamma+1) = t_target(1), no catch-up,
+no host time and independent drafts, S is Eq. 1 of arXiv 2602.08060:
 
     S(alpha, gamma, c) = (1 - alpha^(gamma+1)) / ((1 - alpha) * (gamma*c + 1))        c = t_draft / t_target
 

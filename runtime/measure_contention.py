@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 from paceline.costmodel import Contention, Role
@@ -27,6 +26,9 @@ from paceline.runtime.averages import interquartile_mean
 from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, Loaded, call, calls
 from paceline.targets.places import are_apart, is_pinned
 
+# Rounds and passes after their like take turns by stretches so short that a machine which is slow for tenths of a
+# second moves both alike, and so long that they leave the other's traces behind, for which one pass is not enough.
+STRETCH_SECONDS = 0.02
 Clock = Callable[[], float]
 
 
@@ -113,28 +115,25 @@ class _InTurns:
         if max(_call(self.target, 1, clock), _call(self.drafter, 1, clock)) > BURST_SECONDS:
             return
         self._rounds(clock, WARM_SECONDS)
-        rounds = self._rounds(clock, 2 * BURST_SECONDS)  # of whose passes about half count
-        company = [one.verdict for one in rounds], [draft for one in rounds for draft in one.drafts]
-        alone = statistics.mean(one.verify for one in rounds), statistics.mean(one.draft for one in rounds)
-        self.ratios.note(company, alone)
+        start, verdicts, drafts, verify, draft = clock(), *(list[float]() for _ in range(4))
+        while clock() - start < 2 * BURST_SECONDS or not draft:
+            more_verdicts, more_drafts = self._rounds(clock, STRETCH_SECONDS)
+            verdicts, drafts = verdicts + more_verdicts, drafts + more_drafts
+            verify += _stretch(self.target, self.width, clock)
+            draft += _stretch(self.drafter, 1, clock)
+        self.ratios.note((verdicts, drafts), (statistics.mean(verify), statistics.mean(draft)))
 
-    def _rounds(self, clock: Clock, least: float) -> list[_Round]:
-        """One after another for so long, each length at least once."""
-        start, rounds = clock(), list[_Round]()
-        for length in itertools.cycle(self.lengths):
-            rounds.append(self._round(length, clock))
-            if clock() - start >= least and len(rounds) >= len(self.lengths):
-                return rounds
-        raise AssertionError("there is a length")
-
-    def _round(self, draft_length: int, clock: Clock) -> _Round:
-        """Passes after their like are taken between those of rounds: a machine that drifts moves both alike."""
-        draft = partial(_call, self.drafter, 1, clock)
-        verify = partial(_call, self.target, self.width, clock)
-        verify()  # so that the first draft follows a verdict
-        drafts, verdict, again = [draft() for _ in range(draft_length)], verify(), verify()
-        draft()  # follows a verdict too
-        return _Round(drafts=drafts, verdict=verdict, verify=again, draft=draft())
+    def _rounds(self, clock: Clock, least: float) -> tuple[list[float], list[float]]:
+        """Seconds of verdicts and of drafts, each length at least once; a first round does not count."""
+        start, verdicts, drafts = clock(), list[float](), list[float]()
+        for number, length in enumerate(itertools.cycle(self.lengths)):
+            drafted = [_call(self.drafter, 1, clock) for _ in range(length)]
+            verdict = _call(self.target, self.width, clock)
+            if number:
+                drafts, verdicts = drafts + drafted, [*verdicts, verdict]
+            if clock() - start >= least and number >= len(self.lengths):
+                break
+        return verdicts, drafts
 
     def found(self) -> Iterator[Contention]:
         if self.ratios.target:
@@ -148,19 +147,15 @@ class _InTurns:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Round:
-    """Seconds of the ``drafts`` of a round and of the ``verdict`` on them, and of such passes after their like."""
-
-    drafts: list[float]
-    verdict: float
-    verify: float
-    draft: float
-
-
 def _alone(loaded: Loaded, width: int, clock: Clock) -> float:
     _call(loaded, width, clock)  # after another's
     return statistics.mean(calls(loaded, width, _half_full(loaded, width), clock, least=1, seconds=BURST_SECONDS))
+
+
+def _stretch(loaded: Loaded, width: int, clock: Clock) -> list[float]:
+    """Passes one after another; the first one, which follows another model's, does not count."""
+    least, position = STRETCH_SECONDS, _half_full(loaded, width)
+    return list(calls(loaded, width, position, clock, least=2, seconds=least))[1:]
 
 
 def _call(loaded: Loaded, width: int, clock: Clock) -> float:

@@ -1,9 +1,9 @@
 """Prediction held against measurement: every mapping and draft length that can run here, run, beside what was expected.
 
-Passes are timed alone and host time at the shortest and the longest drafts; what drafts bring is replayed from texts
-that were written without any. The cost model makes of that what each case should take. The cases themselves are never
-looked at for it: they take turns with the passes, one by one, because a machine that drifts, or that is slower for a
-while after heavy work, should be so for both.
+Passes are timed alone and in company of the other model, host time at the shortest and the longest drafts; what drafts
+bring is replayed from texts that were written without any. The cost model makes of that what each case should take.
+The cases themselves are never looked at for it: they take turns with the passes, one by one, because a machine that
+drifts, or that is slower for a while after heavy work, should be so for both.
 """
 
 from __future__ import annotations

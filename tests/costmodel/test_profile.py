@@ -147,11 +147,15 @@ def test_damaged(tmp_path: Path, text: str) -> None:
         (("measurements", 0, "unit"), "cpu@0-7"),
         (("host", 0, "seconds"), 1e308),
         (("context",), 0),
+        (("contention", 0, "slows_target"), 1e-320),
+        (("contention", 0, "slows_drafter"), 1e6),
+        (("contention", 0, "together"), "beside"),
     ],
 )
 def test_figures_that_nobody_measured(tmp_path: Path, place: tuple[Any, ...], value: object) -> None:
     document = msgspec.json.decode(msgspec.json.encode(PROFILE))
     document["host"] = [{"drafter": "none", "draft_length": 0, "seconds": 0.001}]
+    document["contention"] = [msgspec.json.decode(msgspec.json.encode(contention("in turns", 4, 1.4)))]
     write_json(tmp_path / "profile.json", document)
     read(tmp_path)
     part = document

@@ -86,6 +86,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Calls the command line with null devices: a CPU whose passes take no time, and no GPU."""
     from paceline.cli import _register, app
 
+    monkeypatch.setattr("paceline.runtime.measure_contention.WARM_SECONDS", 0.001)
+    monkeypatch.setattr("paceline.runtime.measure_contention.BURST_SECONDS", 0.05)
+
     def opened(wanted: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
         if wanted.kind == "gpu":
             raise DeviceUnavailable(GPU_REASON)
@@ -110,6 +113,7 @@ def profiled(run: Run, folder: Path) -> Result:
 def test_profile_then_plan(run: Run, folder: Path) -> None:
     result = profiled(run, folder)
     assert result.exit_code == 0, result.output
+    assert "In company of the other model" in result.stdout and "in turns" in result.stdout
     assert "Drafts kept by the target" in result.stdout and "host time of a round" in result.stdout
     assert f"not measured: gpu: {GPU_REASON}" in result.stderr
     result = run("plan", folder)

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from typer.testing import CliRunner, Result
 
 from paceline.commands import plotting
-from paceline.costmodel import Machine, Measurement, Profile
+from paceline.costmodel import Contention, Machine, Measurement, Profile
 from paceline.costmodel.profile import HostTime
 from paceline.models import model_named
 from paceline.partition import Bundle, Mapping, choose
@@ -68,7 +68,7 @@ def question() -> Question:
 
 
 def profile(bundle: Bundle) -> Profile:
-    """Passes that take twice what the roofline says, and a host that takes 2 ms and more."""
+    """Passes that take twice what the roofline says, other times in rounds, and a host that takes 2 ms and more."""
     times = RooflineTimes(bundle)
     passes = [
         Measurement(
@@ -92,8 +92,21 @@ def profile(bundle: Bundle) -> Profile:
         HostTime(drafter="model", draft_length=1, seconds=3e-3),
         HostTime(drafter="model", draft_length=8, seconds=10e-3),
     )
+    units = [unit.name for unit in bundle.soc.units]
+    company = tuple(
+        Contention(together="in turns", target=target, drafter=drafter, width=2, slows_target=1.2, slows_drafter=0.6)
+        for target in units
+        for drafter in units
+    )
     machine = Machine(architecture="a", cpu="c", cores=2, memory_bytes=1)
-    return Profile(bundle=bundle.digest, machine=machine, context=512, measurements=tuple(passes), host=host)
+    return Profile(
+        bundle=bundle.digest,
+        machine=machine,
+        context=512,
+        measurements=tuple(passes),
+        host=host,
+        contention=company,
+    )
 
 
 def corners(line: Line2D) -> list[tuple[float, float]]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from paceline import cli
-from paceline.costmodel import Acceptance, Measurement, Profile, count_rounds
+from paceline.costmodel import Acceptance, Contention, Measurement, Profile, count_rounds
 from paceline.costmodel.acceptance import AcceptanceFile
 from paceline.errors import BundleError, PacelineError, PlanError, ProfileError
 from paceline.files import describe, write_json
@@ -165,7 +165,14 @@ def test_what_was_measured(sound: Path, name: str) -> None:
         )
         for role in ("target", "drafter") for width in bundle.widths for position in (0, 64)
     )  # fmt: skip
-    profile = Profile(bundle=bundle.digest, machine=this_machine(), context=bundle.context, measurements=passes)
+    company = Contention(together="in turns", target="cpu", drafter="cpu", width=2, slows_target=1.2, slows_drafter=1.1)
+    profile = Profile(
+        bundle=bundle.digest,
+        machine=this_machine(),
+        context=bundle.context,
+        measurements=passes,
+        contention=(company,),
+    )
     kept = Acceptance(counts=count_rounds([(4, 3), (4, 4), (4, 1)]), drafter="f32", target="f32", asked=4)
     write_json(sound / "profile.json", profile)
     write_json(sound / "acceptance.json", AcceptanceFile(bundle=bundle.digest, histograms=(kept,)))

@@ -47,15 +47,15 @@ class Clock:
 
 
 class Remembering(NullProgram):
-    """Takes ``seconds`` a token among its like, ``after`` times as long for each pass of others since its last."""
+    """Takes ``seconds`` a token among its like, ``after`` times as long for each of up to six others in between."""
 
-    def __init__(self, clock: Clock, after: float, seconds: float = 0.001) -> None:
+    def __init__(self, clock: Clock, after: float, seconds: float = 1e-4) -> None:
         super().__init__(widths=(1, 2, 4, 8), context=64)
         self.clock, self.after, self.seconds = clock, after, seconds
 
     def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         others = list(itertools.takewhile(lambda program: program is not self, reversed(self.clock.ran)))
-        self.clock.now += len(tokens) * self.seconds * self.after ** len(others)
+        self.clock.now += len(tokens) * self.seconds * self.after ** min(len(others), 6)
         self.clock.ran.append(self)
         return Step(np.zeros(len(tokens) - first, np.int32))
 

@@ -54,6 +54,13 @@ BUNDLE = Bundle(
 )
 
 
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A null device has nothing to warm up."""
+    monkeypatch.setattr("paceline.runtime.measure_contention.WARM_SECONDS", 0.001)
+    monkeypatch.setattr("paceline.runtime.measure_contention.BURST_SECONDS", 0.05)
+
+
 def opened(unit: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
     if unit.kind == "gpu":
         raise DeviceUnavailable("no Vulkan driver")
@@ -77,6 +84,8 @@ def test_everything_is_measured(tiny_tokenizer: Path) -> None:
     assert found.unavailable == {"gpu": "no Vulkan driver"}
     assert found.profile.machine.drivers == {"cpu": "null device"}
     assert found.profile.bundle == found.acceptance.bundle == BUNDLE.digest
+    company = {(entry.together, entry.target, entry.drafter, entry.width) for entry in found.profile.contention}
+    assert company == {("in turns", "cpu", "cpu", width) for width in BUNDLE.widths if 1 < width <= 16}
     rounds = [(entry.drafter, entry.draft_length) for entry in found.profile.host]
     assert rounds == [("none", 0), ("model", 1), ("model", 8), ("ngram", 1), ("ngram", 8)]
     assert min(entry.seconds for entry in found.profile.host) > 0 and found.skipped_prompts == 0

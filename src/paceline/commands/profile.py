@@ -32,7 +32,9 @@ Example:
 def page(
     bundle: BundleFolder,
     repeats: Annotated[int, typer.Option(min=3, help="Most calls of each forward pass.")] = 50,
-    budget: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Time to spend on forward passes.")] = 30.0,
+    budget: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time for forward passes, and for as long in company.")
+    ] = 30.0,
     units: Annotated[
         list[str] | None,
         typer.Option("--unit", help="Unit to measure; repeat it for several (default: all)."),
