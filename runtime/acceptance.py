@@ -11,7 +11,7 @@ from paceline.console import Report, quiet
 from paceline.costmodel import AcceptanceFile
 from paceline.partition import Bundle
 from paceline.runtime.device import open_device
-from paceline.runtime.measure import Open, check_target, loaded_programs, usable_units
+from paceline.runtime.loaded import Open, check_target, loaded_programs, usable_units
 from paceline.runtime.measure_acceptance import all_histograms, encode, longest_draft, record_texts, timed_models
 from paceline.runtime.measure_host import TimedModel
 from paceline.runtime.prompts import Prompt

@@ -17,7 +17,7 @@ from paceline.partition import Bundle, Mapping
 from paceline.partition.plan import NGRAM
 from paceline.partition.search import MAX_DRAFT_LENGTH
 from paceline.runtime.chat import Message
-from paceline.runtime.measure import Loaded
+from paceline.runtime.loaded import Loaded
 from paceline.runtime.measure_host import TimedModel, TimedProgram
 from paceline.runtime.model import Model
 from paceline.runtime.prompts import Prompt

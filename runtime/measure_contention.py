@@ -23,7 +23,8 @@ from typing import Protocol
 
 from paceline.costmodel import Contention, Role
 from paceline.runtime.averages import interquartile_mean
-from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, Loaded, call, calls
+from paceline.runtime.loaded import Loaded
+from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, call, calls
 from paceline.targets.places import are_apart, is_pinned
 
 # Rounds and passes after their like take turns by stretches so short that a machine which is slow for tenths of a

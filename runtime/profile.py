@@ -12,8 +12,9 @@ from paceline.costmodel import Acceptance, AcceptanceFile, Contention, HostTime,
 from paceline.files import write_json
 from paceline.partition import Bundle
 from paceline.runtime.device import open_device
+from paceline.runtime.loaded import Loaded, Open, check_target, loaded_programs, usable_units
 from paceline.runtime.machine import this_machine
-from paceline.runtime.measure import Loaded, Open, check_target, loaded_programs, time_passes, usable_units
+from paceline.runtime.measure import time_passes
 from paceline.runtime.measure_acceptance import (
     all_histograms,
     encode,

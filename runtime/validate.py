@@ -28,16 +28,9 @@ from paceline.partition.search import DEFAULT_MARGIN
 from paceline.partition.times import MeasuredTimes, compiled_width
 from paceline.runtime.case import Case, Way
 from paceline.runtime.device import open_device
+from paceline.runtime.loaded import Loaded, Open, check_target, loaded_programs, usable_units
 from paceline.runtime.machine import this_machine
-from paceline.runtime.measure import (
-    BURST_SECONDS,
-    Loaded,
-    Open,
-    Passes,
-    check_target,
-    loaded_programs,
-    usable_units,
-)
+from paceline.runtime.measure import BURST_SECONDS, Passes
 from paceline.runtime.measure_acceptance import (
     Encoded,
     encode,

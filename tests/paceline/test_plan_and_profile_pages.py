@@ -16,7 +16,7 @@ from paceline.costmodel import ModelSpec, Role, Rope
 from paceline.errors import DeviceUnavailable
 from paceline.files import describe, write_json
 from paceline.partition import Bundle, BundledModel, Plan, TokenIds
-from paceline.runtime import measure, profile
+from paceline.runtime import loaded, profile
 from paceline.runtime.null_device import NullDevice
 from paceline.targets import Figure, ProcessingUnit, Soc
 
@@ -94,7 +94,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
             raise DeviceUnavailable(GPU_REASON)
         return NullDevice(unit=wanted, agreement=0.9)
 
-    for function in (measure.usable_units, measure.loaded_programs, profile.measure):
+    for function in (loaded.usable_units, loaded.loaded_programs, profile.measure):
         defaults = {**(function.__kwdefaults__ or {}), "opened": opened}
         monkeypatch.setattr(function, "__kwdefaults__", defaults)
     if not app.registered_commands:

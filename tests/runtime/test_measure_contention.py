@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from paceline.costmodel import Role
 from paceline.errors import DeviceUnavailable
-from paceline.runtime.measure import Loaded
+from paceline.runtime.loaded import Loaded
 from paceline.runtime.measure_contention import Contentions, pinned_places
 from paceline.runtime.null_device import NullProgram
 from paceline.runtime.program import Step

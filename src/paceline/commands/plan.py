@@ -135,8 +135,8 @@ def _draw(plot: Path, chart: ChartName | None, plan: Plan, known: _Known, alpha:
 def _measured(folder: Path, bundle: Bundle) -> tuple[Profile, dict[str, str]]:
     from paceline.costmodel import read_profile
     from paceline.partition.times import check_profile
+    from paceline.runtime.loaded import usable_units
     from paceline.runtime.machine import this_machine
-    from paceline.runtime.measure import usable_units
 
     devices, unavailable = usable_units(bundle)
     machine = this_machine({unit: device.description for unit, device in devices.items()})
