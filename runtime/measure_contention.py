@@ -28,7 +28,8 @@ from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, call, calls
 from paceline.targets.places import are_apart, is_pinned
 
 # Rounds and passes after their like take turns by stretches so short that a machine which is slow for tenths of a
-# second moves both alike, and so long that they leave the other's traces behind, for which one pass is not enough.
+# second moves both alike, and so long that they leave the other's traces behind, for which one pass is not enough where
+# it takes a millisecond. Passes that take longer than a stretch, of models that fit no cache, take turns one by one.
 STRETCH_SECONDS = 0.02
 Clock = Callable[[], float]
 
@@ -109,11 +110,11 @@ class _InTurns:
     ratios: _Ratios = field(default_factory=_Ratios)
 
     def take_turn(self, clock: Clock) -> None:
-        """Measure it once more, unless a pass of one token outlasts a burst.
+        """Measure it once more, unless a pass outlasts a burst.
 
         Caches are filled again in milliseconds, and a device that idled is slow for tenths of a second.
         """
-        if max(_call(self.target, 1, clock), _call(self.drafter, 1, clock)) > BURST_SECONDS:
+        if max(_second(self.target, self.width, clock), _second(self.drafter, 1, clock)) > BURST_SECONDS:
             return
         self._rounds(clock, WARM_SECONDS)
         start, verdicts, drafts, verify, draft = clock(), *(list[float]() for _ in range(4))
@@ -151,6 +152,11 @@ class _InTurns:
 def _alone(loaded: Loaded, width: int, clock: Clock) -> float:
     _call(loaded, width, clock)  # after another's
     return statistics.mean(calls(loaded, width, _half_full(loaded, width), clock, least=1, seconds=BURST_SECONDS))
+
+
+def _second(loaded: Loaded, width: int, clock: Clock) -> float:
+    """Of two passes, of which the first may be the first after a pause."""
+    return min(_call(loaded, width, clock) for _ in range(2))
 
 
 def _stretch(loaded: Loaded, width: int, clock: Clock) -> list[float]:

@@ -163,7 +163,7 @@ def test_charts_of_a_plan_from_a_profile(question: Question, drawn: list[Figure]
     times, belief = MeasuredTimes(bundle, measured), beliefs_of((), (), alpha)["model"]
     for chart in ("speedup", "decision", "roofline", "timeline"):
         plotting.plot_plan(Path("x.png"), chart, plan, bundle=bundle, times=times, belief=belief)
-    speedup, _, roofline, timeline = drawn
+    speedup, decision, roofline, timeline = drawn
     assert bool(plan.draft_length) == (alpha > 0.5)
     assert f"chosen: {'drafting' if alpha else 'no speculation'}" in speedup.legends[0].get_texts()[-1].get_text()
     # measured passes reach half the operations per second of predicted ones
@@ -177,6 +177,15 @@ def test_charts_of_a_plan_from_a_profile(question: Question, drawn: list[Figure]
     bars = [patch for patch in timeline.axes[0].patches if isinstance(patch, Rectangle)]
     ends = [patch.get_x() + patch.get_width() for patch in bars]
     assert any(end == pytest.approx(shown.estimate.round_seconds * 1e3) for end in ends)
+    # a draft takes 0.6 of its time in rounds
+    unit = str(shown.mapping.drafter)
+    draft = 0.6 * (times.seconds("drafter", unit, 1, shown.cores[unit]) or 0.0)
+    widths = [patch.get_width() for patch in bars]
+    assert sum(width == pytest.approx(draft * 1e3) for width in widths) == shown.draft_length
+    target = plan.mapping.target
+    plain = (times.seconds("target", target, 1, plan.cores[target]) or 0.0) + times.host_seconds("none", 0)
+    marks = [x for line in decision.axes[0].lines for x, _ in corners(line)]
+    assert any(x == pytest.approx(draft / plain) for x in marks)
 
 
 def test_a_swept_axis_may_be_in_any_order(question: Question, drawn: list[Figure]) -> None:

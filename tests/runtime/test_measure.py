@@ -1,4 +1,4 @@
-"""Passes take turns, keep to the budget and come back as medians."""
+"""Passes take turns, keep to the budget and come back as interquartile means."""
 
 from __future__ import annotations
 

@@ -161,4 +161,4 @@ def test_passes_that_outlast_a_burst_are_not_measured_in_turns(target: float, dr
     ]
     contentions = Contentions(programs, [1], clock=clock)
     contentions.turn()
-    assert contentions.found() == () and clock.now == pytest.approx(target + drafter)
+    assert contentions.found() == () and clock.now == pytest.approx(2 * (2 * target + drafter))

@@ -90,6 +90,7 @@ def plot_plan(path: Path, chart: ChartName | None, plan: Plan, *, bundle: Bundle
             precision={role: precision[role] for role in roles},
             cores=entry.cores,
             draft_length=entry.draft_length,
+            overlap=entry.overlap,
             estimate=entry.estimate,
         )
 

@@ -35,6 +35,7 @@ class Row:
     precision: Table[str, str]
     cores: Table[str, int]
     draft_length: int
+    overlap: bool = False
     estimate: Estimate
 
     @property
@@ -248,13 +249,13 @@ def draw_timeline(subject: Subject) -> Figure:
 
 
 def _round(row: Row, times: Times) -> Round:
-    """The round behind an estimate, whose draft and catch-up passes are one figure."""
+    """The round behind an estimate, whose draft and catch-up passes are one figure; beside a target there are none."""
     cost, unit = row.estimate, str(row.mapping.drafter)
     draft = cost.draft
-    if row.drafts_with_a_model:
+    if row.drafts_with_a_model and not row.overlap:
         slower = times.in_turns(row.mapping.target, unit, row.draft_length).drafter
         one = times.seconds("drafter", unit, 1, row.cores[unit]) or 0.0
-        draft = min(draft, row.draft_length * slower * one)  # less where the drafter works beside the target
+        draft = row.draft_length * slower * one
     return Round(
         draft_length=row.draft_length,
         tokens=cost.tokens_per_round,
