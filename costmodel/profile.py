@@ -122,11 +122,11 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return None if found is None else Slowdown(max(1.0, found.slows_target), max(1.0, found.slows_drafter))
 
     def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
-        """Of a round's passes, which follow those of another model; ``ALONE`` where the two were not measured so.
+        """Of a round's passes, which follow those of another model; ``ALONE`` without drafts or measurement.
 
         Not held to be at least 1: noise that may only slow drafting down would be a bias against it.
         """
-        found = self._together("in turns", target, drafter, draft_length + 1)
+        found = self._together("in turns", target, drafter, draft_length + 1) if draft_length else None
         return ALONE if found is None else Slowdown(found.slows_target, found.slows_drafter)
 
     def _together(self, together: Together, target: str, drafter: str, width: int) -> Contention | None:

@@ -215,5 +215,5 @@ def _in_turns(
     slower = partial(times.in_turns, mapping.target, str(mapping.drafter))
     return (
         lambda width: slower(draft_length).drafter * drafter(width),
-        lambda width: (slower(width - 1).target if width > 1 else 1.0) * target(width),
+        lambda width: slower(width - 1).target * target(width),
     )

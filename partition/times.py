@@ -48,7 +48,7 @@ class Times(Protocol):
         """Of the target's pass of ``width`` tokens and the drafter's beside it; None where that is not known."""
 
     def in_turns(self, target: str, drafter: str, draft_length: int) -> Slowdown:
-        """Of the passes of a round, each model's after the other's; ``ALONE`` where that is not known."""
+        """Of the passes of a round, each model's after the other's; ``ALONE`` without drafts, or if it is not known."""
 
     @property
     def pinned(self) -> Mapping[Role, Sequence[str]]:

@@ -1,8 +1,8 @@
 """How much slower passes are in company of another model: they share a memory, caches, or even cores.
 
-A turn gives two ratios, of the target's passes and of the drafter's, in company over alone; reported are their middles
-over turns. Two devices at once: each model runs alone for a burst, and then both, each from its own thread, the
-drafter's passes of one token for as long as the target's of some width, and until one of each is through.
+A turn gives two ratios, of the target's passes and of the drafter's, in company over alone; reported are their
+interquartile means over turns. Two devices at once: each model runs alone for a burst, and then both, each from its own
+thread, the drafter's passes of one token for as long as the target's of some width, and until one of each is through.
 
 In turns: a verify pass follows the passes of a drafter, which left weights of their own in the caches, and the first
 draft follows a verdict. Where a device waits for another one meanwhile, its cores or its clock may have gone to sleep.
@@ -16,12 +16,14 @@ import itertools
 import statistics
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar
 
 from paceline.costmodel import Contention, Role
+from paceline.costmodel.profile import Together
 from paceline.runtime.averages import interquartile_mean
 from paceline.runtime.loaded import Loaded
 from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, call, calls
@@ -34,37 +36,49 @@ STRETCH_SECONDS = 0.02
 Clock = Callable[[], float]
 
 
-class _Pair(Protocol):
-    """A target and a drafter."""
-
-    def take_turn(self, clock: Clock) -> None: ...
-
-    def found(self) -> Iterator[Contention]: ...
-
-
 @dataclass(frozen=True, slots=True)
-class _Ratios:
-    """In company over alone, turn by turn."""
+class _Pair(ABC):
+    """A target whose passes have ``width`` tokens and a drafter; ``slows`` has their ratios, turn by turn."""
 
-    target: list[float] = field(default_factory=list)
-    drafter: list[float] = field(default_factory=list)
-
-    def note(self, company: tuple[Sequence[float], Sequence[float]], alone: tuple[float, float]) -> None:
-        for ratios, together, single in zip((self.target, self.drafter), company, alone, strict=True):
-            ratios.append(statistics.mean(together) / single)
-
-
-@dataclass(frozen=True, slots=True)
-class _AtOnce:
+    together: ClassVar[Together]
     target: Loaded
     drafter: Loaded
     width: int
-    ratios: _Ratios = field(default_factory=_Ratios)
+    slows: list[tuple[float, float]] = field(default_factory=list, kw_only=True)
+
+    @abstractmethod
+    def take_turn(self, clock: Clock) -> None:
+        """Measure it once more."""
+
+    def note(self, company: tuple[Sequence[float], Sequence[float]], alone: tuple[float, float]) -> None:
+        """Means in company over those alone, of the target's passes and of the drafter's."""
+        target, drafter = (statistics.mean(seconds) / one for seconds, one in zip(company, alone, strict=True))
+        self.slows.append((target, drafter))
+
+    def found(self) -> Contention | None:
+        """None where no turn measured it."""
+        if not self.slows:
+            return None
+        target, drafter = (interquartile_mean(ratios) for ratios in zip(*self.slows, strict=True))
+        return Contention(
+            together=self.together,
+            target=self.target.unit,
+            drafter=self.drafter.unit,
+            width=self.width,
+            slows_target=target,
+            slows_drafter=drafter,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _AtOnce(_Pair):
+    together = "at once"
 
     def take_turn(self, clock: Clock) -> None:
         self._at_once(clock, WARM_SECONDS)  # all cores come up to speed, and stay there
-        alone = _alone(self.target, self.width, clock), _alone(self.drafter, 1, clock)
-        self.ratios.note(self._at_once(clock, BURST_SECONDS), alone)
+        verify = _stretch(self.target, self.width, clock, BURST_SECONDS)
+        draft = _stretch(self.drafter, 1, clock, BURST_SECONDS)
+        self.note(self._at_once(clock, BURST_SECONDS), (statistics.mean(verify), statistics.mean(draft)))
 
     def _at_once(self, clock: Clock, least: float) -> tuple[list[float], list[float]]:
         """Seconds of the target's passes, and of the drafter's that began and ended while those went on."""
@@ -88,81 +102,51 @@ class _AtOnce:
             drafted.result()  # raises what went wrong there
         return passes, drafts
 
-    def found(self) -> Iterator[Contention]:
-        yield Contention(
-            together="at once",
-            target=self.target.unit,
-            drafter=self.drafter.unit,
-            width=self.width,
-            slows_target=statistics.median(self.ratios.target),
-            slows_drafter=statistics.median(self.ratios.drafter),
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class _InTurns:
+class _InTurns(_Pair):
     """Rounds whose drafts are verified at ``width``: ``lengths``, which share a ratio, as they share a pass."""
 
-    target: Loaded
-    drafter: Loaded
-    width: int
+    together = "in turns"
     lengths: Sequence[int]
-    ratios: _Ratios = field(default_factory=_Ratios)
 
     def take_turn(self, clock: Clock) -> None:
         """Measure it once more, unless a pass outlasts a burst.
 
         Caches are filled again in milliseconds, and a device that idled is slow for tenths of a second.
         """
-        if max(_second(self.target, self.width, clock), _second(self.drafter, 1, clock)) > BURST_SECONDS:
+        if max(_quicker(self.target, self.width, clock), _quicker(self.drafter, 1, clock)) > BURST_SECONDS:
             return
         self._rounds(clock, WARM_SECONDS)
-        start, verdicts, drafts, verify, draft = clock(), *(list[float]() for _ in range(4))
-        while clock() - start < 2 * BURST_SECONDS or not draft:
-            more_verdicts, more_drafts = self._rounds(clock, STRETCH_SECONDS)
-            verdicts, drafts = verdicts + more_verdicts, drafts + more_drafts
-            verify += _stretch(self.target, self.width, clock)
-            draft += _stretch(self.drafter, 1, clock)
-        self.ratios.note((verdicts, drafts), (statistics.mean(verify), statistics.mean(draft)))
+        rounds, verify, draft = list[tuple[list[float], float]](), list[float](), list[float]()
+        start = clock()
+        while clock() - start < 2 * BURST_SECONDS or not rounds:
+            rounds += self._rounds(clock, STRETCH_SECONDS)
+            verify += _stretch(self.target, self.width, clock, STRETCH_SECONDS)
+            draft += _stretch(self.drafter, 1, clock, STRETCH_SECONDS)
+        company = [verdict for _, verdict in rounds], [one for drafts, _ in rounds for one in drafts]
+        self.note(company, (statistics.mean(verify), statistics.mean(draft)))
 
-    def _rounds(self, clock: Clock, least: float) -> tuple[list[float], list[float]]:
-        """Seconds of verdicts and of drafts, each length at least once; a first round does not count."""
-        start, verdicts, drafts = clock(), list[float](), list[float]()
-        for number, length in enumerate(itertools.cycle(self.lengths)):
-            drafted = [_call(self.drafter, 1, clock) for _ in range(length)]
-            verdict = _call(self.target, self.width, clock)
-            if number:
-                drafts, verdicts = drafts + drafted, [*verdicts, verdict]
-            if clock() - start >= least and number >= len(self.lengths):
-                break
-        return verdicts, drafts
-
-    def found(self) -> Iterator[Contention]:
-        if self.ratios.target:
-            yield Contention(
-                together="in turns",
-                target=self.target.unit,
-                drafter=self.drafter.unit,
-                width=self.width,
-                slows_target=interquartile_mean(self.ratios.target),
-                slows_drafter=interquartile_mean(self.ratios.drafter),
+    def _rounds(self, clock: Clock, least: float) -> list[tuple[list[float], float]]:
+        """Seconds of drafts and of the verdict on them, each length at least once; a first round does not count."""
+        start, rounds = clock(), list[tuple[list[float], float]]()
+        for length in itertools.cycle(self.lengths):
+            rounds.append(
+                ([_call(self.drafter, 1, clock) for _ in range(length)], _call(self.target, self.width, clock))
             )
+            if clock() - start >= least and len(rounds) > len(self.lengths):
+                break
+        return rounds[1:]
 
 
-def _alone(loaded: Loaded, width: int, clock: Clock) -> float:
-    _call(loaded, width, clock)  # after another's
-    return statistics.mean(calls(loaded, width, _half_full(loaded, width), clock, least=1, seconds=BURST_SECONDS))
-
-
-def _second(loaded: Loaded, width: int, clock: Clock) -> float:
-    """Of two passes, of which the first may be the first after a pause."""
+def _quicker(loaded: Loaded, width: int, clock: Clock) -> float:
+    """Of two passes, because the first may be the first after a pause."""
     return min(_call(loaded, width, clock) for _ in range(2))
 
 
-def _stretch(loaded: Loaded, width: int, clock: Clock) -> list[float]:
-    """Passes one after another; the first one, which follows another model's, does not count."""
-    least, position = STRETCH_SECONDS, _half_full(loaded, width)
-    return list(calls(loaded, width, position, clock, least=2, seconds=least))[1:]
+def _stretch(loaded: Loaded, width: int, clock: Clock, least: float) -> list[float]:
+    """Passes one after another, for so long; the first one, which follows another model's, does not count."""
+    return list(calls(loaded, width, _half_full(loaded, width), clock, least=2, seconds=least))[1:]
 
 
 def _call(loaded: Loaded, width: int, clock: Clock) -> float:
@@ -205,7 +189,7 @@ class Contentions:
 
     def found(self) -> tuple[Contention, ...]:
         """Middles so far; needs a turn. Pairs whose passes take too long to be measured in turns are missing."""
-        return tuple(entry for pair in self._pairs for entry in pair.found())
+        return tuple(entry for pair in self._pairs if (entry := pair.found()))
 
 
 def _pairs(programs: Sequence[Loaded]) -> Iterator[tuple[Loaded, Loaded]]:

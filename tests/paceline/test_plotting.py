@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from typer.testing import CliRunner, Result
 
 from paceline.commands import plotting
-from paceline.costmodel import Contention, Machine, Measurement, Profile
+from paceline.costmodel import Contention, Machine, Measurement, Profile, Role
 from paceline.costmodel.profile import HostTime
 from paceline.models import model_named
 from paceline.partition import Bundle, Mapping, choose
@@ -23,7 +23,7 @@ from paceline.partition.axis import read_axis
 from paceline.partition.search import beliefs_of
 from paceline.partition.sweep import sweep
 from paceline.partition.synthetic import Pair, Question
-from paceline.partition.times import MeasuredTimes, RooflineTimes
+from paceline.partition.times import MeasuredTimes, RooflineTimes, Times
 from paceline.partition.whatif import what_if
 from paceline.plots import save, style
 from paceline.runtime.validation import Compared, validation
@@ -109,6 +109,13 @@ def profile(bundle: Bundle) -> Profile:
     )
 
 
+def one_token(times: Times, role: Role, unit: str, cores: int) -> float:
+    """Seconds of a pass that is known."""
+    seconds = times.seconds(role, unit, 1, cores)
+    assert seconds is not None
+    return seconds
+
+
 def corners(line: Line2D) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in np.asarray(line.get_xydata()).tolist()]
 
@@ -143,11 +150,11 @@ def test_a_decision_map_marks_the_drafters_beside_the_chosen_target(question: Qu
     answer = what_if(question)
     plotting.plot_what_if(Path("x.png"), "decision", question, answer)
     best = answer.rows[0]
-    pair = Pair(target="int8", drafter=best.precision["drafter"])  # type: ignore[arg-type]
+    pair = next(pair for pair in question.precisions if pair.drafter == best.precision["drafter"])
     times = RooflineTimes(question.search(pair).bundle)
     cores = best.cores["cpu"]
     c = {
-        times.seconds("drafter", unit, 1, count) / times.seconds("target", "cpu", 1, cores)  # type: ignore[operator]
+        one_token(times, "drafter", unit, count) / one_token(times, "target", "cpu", cores)
         for unit, count in (("cpu", cores), ("gpu", 1))
     }
     marks = {point for line in drawn[0].axes[0].lines for point in corners(line)}
@@ -179,11 +186,11 @@ def test_charts_of_a_plan_from_a_profile(question: Question, drawn: list[Figure]
     assert any(end == pytest.approx(shown.estimate.round_seconds * 1e3) for end in ends)
     # a draft takes 0.6 of its time in rounds
     unit = str(shown.mapping.drafter)
-    draft = 0.6 * (times.seconds("drafter", unit, 1, shown.cores[unit]) or 0.0)
+    draft = 0.6 * one_token(times, "drafter", unit, shown.cores[unit])
     widths = [patch.get_width() for patch in bars]
     assert sum(width == pytest.approx(draft * 1e3) for width in widths) == shown.draft_length
     target = plan.mapping.target
-    plain = (times.seconds("target", target, 1, plan.cores[target]) or 0.0) + times.host_seconds("none", 0)
+    plain = one_token(times, "target", target, plan.cores[target]) + times.host_seconds("none", 0)
     marks = [x for line in decision.axes[0].lines for x, _ in corners(line)]
     assert any(x == pytest.approx(draft / plain) for x in marks)
 

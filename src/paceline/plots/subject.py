@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 from matplotlib.figure import Figure
 
@@ -164,7 +164,8 @@ def draw_decision(subject: Subject) -> Figure:
     )
 
 
-class _Drafter(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Drafter:
     """A drafter on ``unit``, and seconds of its passes of width 1 and 2 in rounds."""
 
     label: str
@@ -178,12 +179,17 @@ def _drafters(subject: Subject) -> list[_Drafter]:
     found: dict[str, _Drafter] = {}
     for row in subject.rows:
         if row.drafts_with_a_model and row.target == subject.chosen.target and row.precision_fits(subject.precision):
-            unit, label = str(row.mapping.drafter), row.label(precisions=False)
-            slower = subject.times.in_turns(row.mapping.target, unit, row.draft_length).drafter
-            one, two = (subject.times.seconds("drafter", unit, width, row.cores[unit]) for width in (1, 2))
+            label, one, two = row.label(precisions=False), *(_draft(row, subject.times, width) for width in (1, 2))
             if one is not None:
-                found.setdefault(label, _Drafter(label, unit, slower * one, slower * (two or one)))
+                found.setdefault(label, _Drafter(label, str(row.mapping.drafter), one, two or one))
     return list(found.values())
+
+
+def _draft(row: Row, times: Times, width: int) -> float | None:
+    """Seconds of the drafter's passes of ``width`` in rounds; None where that is not known."""
+    unit = str(row.mapping.drafter)
+    seconds = times.seconds("drafter", unit, width, row.cores[unit])
+    return None if seconds is None else times.in_turns(row.mapping.target, unit, row.draft_length).drafter * seconds
 
 
 def draw_roofline(subject: Subject) -> Figure:
@@ -250,12 +256,9 @@ def draw_timeline(subject: Subject) -> Figure:
 
 def _round(row: Row, times: Times) -> Round:
     """The round behind an estimate, whose draft and catch-up passes are one figure; beside a target there are none."""
-    cost, unit = row.estimate, str(row.mapping.drafter)
-    draft = cost.draft
+    cost, draft = row.estimate, row.estimate.draft
     if row.drafts_with_a_model and not row.overlap:
-        slower = times.in_turns(row.mapping.target, unit, row.draft_length).drafter
-        one = times.seconds("drafter", unit, 1, row.cores[unit]) or 0.0
-        draft = row.draft_length * slower * one
+        draft = row.draft_length * (_draft(row, times, 1) or 0.0)
     return Round(
         draft_length=row.draft_length,
         tokens=cost.tokens_per_round,
