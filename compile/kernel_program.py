@@ -24,6 +24,7 @@ from paceline.costmodel.work import LANES
 from paceline.targets.instruction_sets import InstructionSet
 
 ROWS_AT_ONCE = 8  # of an attention workgroup, as in kernels/attention.h
+_LINE = 64
 _LEAST_BYTES = 1 << 15  # of weights that make a workgroup worth its start
 _MOST_PARTS = 32  # workgroups of a matmul: enough to even out the cores of a SoC
 
@@ -38,6 +39,12 @@ def program_text(capture: Capture, kernels: InstructionSet) -> str:
     }
     steps = [_Step(capture, precision, width, globals_).build() for width in capture.widths]
     return module_text(kernels, globals_, steps)
+
+
+def row_bytes(columns: int) -> int:
+    """Bytes from one row of rounded activations to the next, as ``quantised_stride`` in kernels/dot.h has them."""
+    lines = -(-(columns + 12 * (columns // GROUP)) // _LINE)
+    return ((lines + 2) // 8 * 8 + 5) * _LINE
 
 
 class _Step:
@@ -154,7 +161,7 @@ class _Step:
         if not self.precision.whole_groups:
             return self.on.make(f"{self.n}x{columns}xf32")
         padded = self.precision.columns(columns)
-        return self.on.make(f"{self.n}x{padded + 12 * (padded // GROUP)}xi8")
+        return self.on.make(f"{self.n}x{row_bytes(padded)}xi8")
 
     def _matmul(
         self,

@@ -5,15 +5,21 @@
 #include "simd.h"
 
 // A row of activations is [columns] f32 for float weights, and for integer weights what `quantise` wrote: i8 [columns],
-// then by group f32 scale, i32 sum, f32 scale * sum. `columns` is padded to whole groups there.
+// then by group f32 scale, i32 -128 * sum, f32 scale * sum. `columns` is padded to whole groups there.
 typedef struct { const uint8_t *rows; size_t stride, columns; } Activations;
 
 INLINE const float *scales(const uint8_t *row, size_t columns) { return (const float *)(row + columns); }
-INLINE const int32_t *sums(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns) + columns / GROUP; }
+INLINE const int32_t *starts(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns) + columns / GROUP; }
 INLINE const float *scaled_sums(const uint8_t *row, size_t columns) {
   return (const float *)(row + columns) + 2 * (columns / GROUP);
 }
-INLINE size_t quantised_stride(size_t columns) { return columns + 12 * (columns / GROUP); }
+
+// Rows are read side by side, and a cache has few places for lines that are a multiple of 4096 bytes apart. Five lines
+// more than a multiple of eight keep the rows of a call apart in every cache. row_bytes in kernel_program.py is the same.
+INLINE size_t quantised_stride(size_t columns) {
+  const size_t lines = (columns + 12 * (columns / GROUP) + 63) / 64;
+  return ((lines + 2) / 8 * 8 + 5) * 64;
+}
 
 INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.stride; }
 
@@ -26,8 +32,6 @@ INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.strid
 #include <immintrin.h>
 #define MOST_ROWS 8
 #define TILE 4
-// Unrolled, everything is loaded first, and registers run out.
-#define ROLLED _Pragma("clang loop unroll(disable)")
 typedef struct { __m256i half[2]; } pair;
 INLINE i32x16 joined(__m256i first, __m256i second) {
   const pair both = {{first, second}};
@@ -36,21 +40,23 @@ INLINE i32x16 joined(__m256i first, __m256i second) {
   return a;
 }
 
-// The size of x times w with the sign of x: two products of such bytes fit the 16 bits that an instruction has for their
-// sum. It holds as no weight is -128.
+// 16 bits hold a weight with 128 added times four bytes, as these are rounded: products of bytes, summed up before they
+// are widened. With a sign in each factor, two products of full bytes would need three instructions more.
 INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
-  const __m256i bias = _mm256_set1_epi8(-128), ones = _mm256_set1_epi16(1);
+  const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];
-  UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_setzero_si256();
-  ROLLED for (int j = 0; j < GROUP / 4; j++, w += 64) {
+  UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_set1_epi32(starts(row_of(x, m), x.columns)[g]);
+  UNROLL for (int j = 0; j < GROUP / 8; j++, w += 128) {
     __builtin_prefetch(w + AHEAD);
-    __m256i b[2];
-    UNROLL for (int i = 0; i < 2; i++) b[i] = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)w + i), bias);
+    __builtin_prefetch(w + 64 + AHEAD);
+    __m256i b[4];
+    UNROLL for (int i = 0; i < 4; i++) b[i] = _mm256_loadu_si256((const __m256i *)w + i);
     UNROLL for (int m = 0; m < rows; m++) {
-      const __m256i q = _mm256_set1_epi32(((const word *)(row_of(x, m) + g * GROUP))[j]), size = _mm256_abs_epi8(q);
+      const word *q = (const word *)(row_of(x, m) + g * GROUP) + 2 * j;
+      const __m256i even = _mm256_set1_epi32(q[0]), odd = _mm256_set1_epi32(q[1]);
       UNROLL for (int i = 0; i < 2; i++) {
-        const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(b[i], q));
-        sum[m][i] = _mm256_add_epi32(sum[m][i], _mm256_madd_epi16(pairs, ones));
+        const __m256i fours = _mm256_add_epi16(_mm256_maddubs_epi16(b[i], even), _mm256_maddubs_epi16(b[2 + i], odd));
+        sum[m][i] = _mm256_add_epi32(sum[m][i], _mm256_madd_epi16(fours, ones));
       }
     }
   }
@@ -62,7 +68,8 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_setzero_si256();
-  ROLLED for (int j = 0; j < GROUP / 8; j++, w += 64) {
+  // Unrolled, everything is loaded first, and registers run out.
+  _Pragma("clang loop unroll(disable)") for (int j = 0; j < GROUP / 8; j++, w += 64) {
     __builtin_prefetch(w + AHEAD);
     __m256i first[2], second[2];
     UNROLL for (int i = 0; i < 2; i++) {
@@ -84,7 +91,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
 }
 #else
 // dot4: each of sixteen i32 lanes adds the products of its four unsigned bytes of w with the four signed bytes of x.
-// Weights of int8 are stored with 128 added. Signed hardware takes it off each byte, unsigned hardware off the sum.
+// Weights of int8 are stored with 128 added. Signed hardware takes it off each byte, unsigned hardware starts below zero.
 #if defined(__AVX512VNNI__)
 #include <immintrin.h>
 #define MOST_ROWS 8
@@ -93,7 +100,7 @@ INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
   return (i32x16)_mm512_dpbusd_epi32((__m512i)a, (__m512i)w, _mm512_set1_epi32(x));
 }
 INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p; }
-INLINE i32x16 int8_start(int32_t sum_of_x) { return splat_i32(-128 * sum_of_x); }
+INLINE i32x16 int8_start(int32_t start) { return splat_i32(start); }
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define MOST_ROWS 4
@@ -119,13 +126,13 @@ INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
   return a;
 }
 INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p ^ 0x80; }
-INLINE i32x16 int8_start(int32_t sum_of_x) { (void)sum_of_x; return splat_i32(0); }
+INLINE i32x16 int8_start(int32_t start) { (void)start; return splat_i32(0); }
 #else
 #error "no dot product for this instruction set"
 #endif
 
 INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
-  UNROLL for (int m = 0; m < rows; m++) a[m] = int8_start(sums(row_of(x, m), x.columns)[g]);
+  UNROLL for (int m = 0; m < rows; m++) a[m] = int8_start(starts(row_of(x, m), x.columns)[g]);
   UNROLL for (int j = 0; j < GROUP / 4; j++, w += 64) {
     const u8x64 b = int8_bytes(w);
     __builtin_prefetch(w + AHEAD);

@@ -7,6 +7,7 @@
 #define LANES 16   // output channels of a block, keys of a block of the cache
 #define GROUP 32   // columns that share a scale of activations, and at int4 one of weights
 #define SUPER 8    // groups of a super-block at int4
+#define STEPS 126  // that four activations of one sign share, see `quantise_row`
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 
@@ -40,7 +41,6 @@ INLINE void store_some(float *p, f32x16 x, size_t count) {
 }
 
 INLINE f32x16 larger(f32x16 a, f32x16 b) { return a > b ? a : b; }
-INLINE f32x16 magnitude(f32x16 x) { return bits_f32(bits_i32(x) & 0x7fffffff); }
 
 // Halves upon halves: the one order of every sum over lanes.
 INLINE float sum(f32x16 x) {

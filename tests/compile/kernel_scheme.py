@@ -1,5 +1,6 @@
 """What kernels compute with integer weights, in torch: activations are rounded to i8, 32 columns at a time.
 
+Of eight columns in a row, those of one sign among 0, 1, 4 and 5 share 126 steps, and so do those among 2, 3, 6 and 7.
 Weights are those of traced programs. Sums of a group are exact in f32: at most 32 * 127 * 127, below 2^24.
 """
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from paceline.compile.int4 import GROUP, MOST, padded
 from paceline.compile.precision import NIBBLES_PER_WORD, PRECISIONS, Int4, Int8, Precision, Rows
 
-_LARGEST, _TINY = 127, 1e-10
+_STEPS, _TINY = 126, 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,14 @@ def _groups(x: Tensor) -> Tensor:
 def _rounded(x: Tensor | Rows) -> tuple[Tensor, Tensor]:
     """Whole numbers [n, groups, 32] and their scales [n, groups]."""
     groups = _groups(x.value if isinstance(x, Rows) else x)
-    largest = groups.abs().amax(-1)
-    inverse = torch.where(largest > _TINY, _LARGEST / largest, 0.0)
-    scale = largest * (1 / _LARGEST) * (x.factor if isinstance(x, Rows) else 1)
+    largest = torch.maximum(_shared(groups.clamp(min=0)), _shared((-groups).clamp(min=0)))
+    inverse = torch.where(largest > _TINY, _STEPS / largest, 0.0)
+    scale = largest * (1 / _STEPS) * (x.factor if isinstance(x, Rows) else 1)
     return torch.round(groups * inverse[..., None]), scale
+
+
+def _shared(sizes: Tensor) -> Tensor:
+    """The largest sum of four columns that share steps, of sizes [n, groups, 32]: [n, groups]."""
+    eights = sizes.unflatten(-1, (GROUP // 8, 2, 2, 2))
+    pairs = eights[..., 0] + eights[..., 1]
+    return (pairs[..., 0, :] + pairs[..., 1, :]).flatten(-2).amax(-1)

@@ -14,7 +14,7 @@ import pytest
 from paceline.compile import kernel_calls
 from paceline.compile.int4 import GROUP, SUPER_BLOCK
 from paceline.compile.kernel_calls import FOLDER, KERNELS, digest, object_of
-from paceline.compile.kernel_program import ROWS_AT_ONCE
+from paceline.compile.kernel_program import ROWS_AT_ONCE, row_bytes
 from paceline.costmodel import cache_rows
 from paceline.costmodel.work import LANES, LARGEST_HEAD
 from paceline.errors import CompileFailed
@@ -75,6 +75,18 @@ def test_the_table_has_the_arguments_of_the_sources() -> None:
             assert use in ("ic" if argument.startswith("const ") else "co"), (name, argument)
         assert tuple(integers[:-1]) == kernel.integers, name
         assert integers[-1] in ("row", "head", "part"), name
+
+
+@needs_clang
+def test_rows_of_activations_are_as_far_apart_as_the_sources_have_them(tmp_path: Path) -> None:
+    """A program that keeps less room than its kernels write would write over other values."""
+    padded = range(GROUP, 64 * GROUP + 1, GROUP)
+    checks = "".join(f"if (quantised_stride({columns}) != {row_bytes(columns)}) differs();" for columns in padded)
+    source, target = tmp_path / "strides.c", ("-target", "x86_64-none-elf", "-march=haswell", "-ffreestanding")
+    text = '__attribute__((error("another stride"))) void differs(void);'
+    source.write_text(f'#include "{FOLDER / "dot.h"}"\n{text}\nvoid all(void) {{{checks}}}\n')
+    headers = f"{_output('clang-16', '-print-resource-dir').strip()}/include"
+    _output("clang-16", *target, "-isystem", headers, "-O2", "-S", "-o", str(tmp_path / "out.s"), str(source))
 
 
 @needs_clang

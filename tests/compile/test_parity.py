@@ -37,9 +37,10 @@ F32_BOUND = 1e-4  # the issue's
 # Compiled against the same scheme in torch. Seen: 1e-6, with integer sums 4e-7.
 SAME_BOUND = {"f32": 1e-4, "f16": 1e-4, "int8": 1e-5, "int4": 1e-5}
 # An activation within an f32 rounding of a half step may round the other way, which moves the logits of its row by one
-# step of one activation, and by way of the cache those of later rows. Seen: in 9 of 42 runs of 48 rows, 1e-3 to 1e-2.
-# Which rows flip depends on the CPU, hence the room.
-FLIP_BOUND = 2e-2
+# step of one activation, and by way of the cache those of later rows. Seen: in 11 of 56 runs of 48 rows, 1e-3 to 3e-2
+# (with 127 steps for the largest activation, which four did not share, 1e-3 to 1e-2: steps of normal values were 1.74
+# times as small). Which rows flip depends on the CPU, hence the room.
+FLIP_BOUND = 5e-2
 # int8 against f32 transformers: the error of the scheme itself on random weights. Seen: 0.03 to 0.07.
 INT8_QUALITY = 0.1
 # int4 against f32 transformers: random weights have nothing that four bits keep well. Seen: 0.3 to 0.7; logits of
