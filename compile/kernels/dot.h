@@ -32,6 +32,8 @@ INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.strid
 #include <immintrin.h>
 #define MOST_ROWS 8
 #define TILE 4
+// Unrolled, int4 loads everything first and runs out of registers, and int8 gains nothing.
+#define ROLLED _Pragma("clang loop unroll(disable)")
 typedef struct { __m256i half[2]; } pair;
 INLINE i32x16 joined(__m256i first, __m256i second) {
   const pair both = {{first, second}};
@@ -46,7 +48,7 @@ INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_set1_epi32(starts(row_of(x, m), x.columns)[g]);
-  UNROLL for (int j = 0; j < GROUP / 8; j++, w += 128) {
+  ROLLED for (int j = 0; j < GROUP / 8; j++, w += 128) {
     __builtin_prefetch(w + AHEAD);
     __builtin_prefetch(w + 64 + AHEAD);
     __m256i b[4];
@@ -68,8 +70,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_setzero_si256();
-  // Unrolled, everything is loaded first, and registers run out.
-  _Pragma("clang loop unroll(disable)") for (int j = 0; j < GROUP / 8; j++, w += 64) {
+  ROLLED for (int j = 0; j < GROUP / 8; j++, w += 64) {
     __builtin_prefetch(w + AHEAD);
     __m256i first[2], second[2];
     UNROLL for (int i = 0; i < 2; i++) {
