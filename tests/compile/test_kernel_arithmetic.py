@@ -1,0 +1,97 @@
+"""Products of int8 by the AVX2 kernels, called from here: sixteen bits hold every sum, whatever weights and activations are."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from paceline.compile.int4 import GROUP
+from paceline.compile.kernel_calls import FOLDER
+from paceline.compile.kernel_program import row_bytes
+from paceline.costmodel.work import LANES
+from paceline.targets import load_soc
+from paceline.targets.instruction_sets import instruction_set
+from tests.compile.test_kernel_calls import needs_clang
+
+COLUMNS = 2 * GROUP
+STEPS = 128
+"""That four activations of one sign may come to: 255 of them are 32640, and sixteen bits hold 32767."""
+# Sizes that make fours full, uneven or empty, of both signs.
+SIZES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 1.0, 1.5, 30.0, 1e4])
+ROWS = st.lists(st.tuples(SIZES, st.booleans()), min_size=COLUMNS, max_size=COLUMNS)
+EXTREMES = st.lists(st.sampled_from([-127, 0, 1, 127]), min_size=COLUMNS, max_size=COLUMNS)
+
+pytestmark = [pytest.mark.cpu, needs_clang]
+checked = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    unit = load_soc("host").unit("cpu")
+    best = unit and instruction_set(unit)
+    if not best or best.architecture != "x86_64":
+        pytest.skip("this processor has no AVX2")
+    library = tmp_path_factory.mktemp("kernels") / "kernels.so"
+    headers = subprocess.run(("clang-16", "-print-resource-dir"), check=True, capture_output=True, text=True).stdout
+    options = ("-march=haswell", "-O3", "-ffreestanding", "-fPIC", "-shared", "-nostdlib", "-ffp-contract=on", "-w")
+    include = ("-isystem", f"{headers.strip()}/include")
+    subprocess.run(("clang-16", *options, *include, str(FOLDER / "kernels.c"), "-o", str(library)), check=True)
+    return ctypes.CDLL(str(library))
+
+
+def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _values(row: list[tuple[float, bool]]) -> NDArray[np.float32]:
+    return np.array([-size if negative else size for size, negative in row], np.float32)
+
+
+def _rounded(kernels: Any, x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    made = np.zeros(row_bytes(COLUMNS), np.uint8)
+    kernels.quantise(_pointer(x), _pointer(made), *map(ctypes.c_size_t, (COLUMNS, COLUMNS, 0)))
+    return made
+
+
+def _parts(row: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Whole numbers [groups, 32] and scales [groups, 1] of a row of rounded activations."""
+    whole = row[:COLUMNS].view(np.int8).astype(np.int64).reshape(-1, GROUP)
+    return whole, row[COLUMNS : COLUMNS + 4 * len(whole)].view(np.float32).astype(np.float64)[:, None]
+
+
+@checked
+@given(ROWS)
+def test_four_activations_of_one_sign_share_their_steps(kernels: Any, row: list[tuple[float, bool]]) -> None:
+    x = _values(row)
+    whole, scale = _parts(_rounded(kernels, x))
+    fours = whole.reshape(-1, 2, 2, 2).swapaxes(1, 2).reshape(-1, 4)  # k, k + 1, k + 4, k + 5
+    for sign in (1, -1):
+        assert np.clip(sign * fours, 0, None).sum(1).max() <= STEPS
+    off = np.abs(whole * scale - x.reshape(-1, GROUP).astype(np.float64))
+    assert (off <= scale * 0.501 + 1e-10).all()
+
+
+@checked
+@given(ROWS, EXTREMES)
+def test_the_largest_weights_are_multiplied_exactly(
+    kernels: Any, row: list[tuple[float, bool]], weights: list[int]
+) -> None:
+    """All channels have the same weights, as bytes with 128 added."""
+    rounded = _rounded(kernels, _values(row))
+    w = np.array(weights, np.int64)
+    bytes_ = np.repeat((w + 128).astype(np.uint8).reshape(-1, 1, 4), LANES, axis=1)
+    block = np.concatenate([np.ones(LANES, np.float32).view(np.uint8), bytes_.ravel()])
+    out = np.zeros(LANES, np.float32)
+    sizes = map(ctypes.c_size_t, (1, LANES, COLUMNS, 1, 0))
+    kernels.matmul_int8_store(_pointer(rounded), _pointer(block), _pointer(out), *sizes)
+    whole, scale = _parts(rounded)
+    terms = (whole * w.reshape(-1, GROUP)).sum(1, keepdims=True) * scale
+    assert out == pytest.approx(np.full(LANES, terms.sum()), abs=1e-6 * np.abs(terms).sum() + 1e-30)
