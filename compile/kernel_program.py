@@ -24,7 +24,7 @@ from paceline.costmodel.work import LANES
 from paceline.targets.instruction_sets import InstructionSet
 
 ROWS_AT_ONCE = 8  # of an attention workgroup, as in kernels/attention.h
-_LINE = 64
+_LINE = 64  # bytes of a cache
 _LEAST_BYTES = 1 << 15  # of weights that make a workgroup worth its start
 _MOST_PARTS = 32  # workgroups of a matmul: enough to even out the cores of a SoC
 
@@ -157,7 +157,7 @@ class _Step:
         return made
 
     def _rows(self, columns: int) -> Value:
-        """Room for the activations of a matmul: f32, or bytes with three words a group."""
+        """Room for the activations of a matmul: f32, or bytes and three words a group, rows ``row_bytes`` apart."""
         if not self.precision.whole_groups:
             return self.on.make(f"{self.n}x{columns}xf32")
         padded = self.precision.columns(columns)

@@ -29,7 +29,7 @@ from paceline.costmodel.work import LANES
 from paceline.targets import Dtype
 
 FORM = "packed"
-_SIGN = np.uint8(128)  # added to a weight: one operand of the widest dot products has no sign
+_SIGN = np.uint8(128)  # added to a weight: one operand of x86's products of bytes has no sign
 _GROUPS = SUPER_BLOCK // GROUP
 _ALIGNED = 64
 

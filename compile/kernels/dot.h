@@ -14,8 +14,9 @@ INLINE const float *scaled_sums(const uint8_t *row, size_t columns) {
   return (const float *)(row + columns) + 2 * (columns / GROUP);
 }
 
-// Rows are read side by side, and a cache has few places for lines that are a multiple of 4096 bytes apart. Five lines
-// more than a multiple of eight keep the rows of a call apart in every cache. row_bytes in kernel_program.py is the same.
+// Rows are read side by side, and a cache has few places for lines that are a multiple of 4096 bytes apart. An odd number
+// of lines gives the rows of a call places of their own; of these, five above a multiple of eight was faster than one.
+// row_bytes in kernel_program.py is the same.
 INLINE size_t quantised_stride(size_t columns) {
   const size_t lines = (columns + 12 * (columns / GROUP) + 63) / 64;
   return ((lines + 2) / 8 * 8 + 5) * 64;
@@ -42,8 +43,9 @@ INLINE i32x16 joined(__m256i first, __m256i second) {
   return a;
 }
 
-// 16 bits hold a weight with 128 added times four bytes, as these are rounded: products of bytes, summed up before they
-// are widened. With a sign in each factor, two products of full bytes would need three instructions more.
+// Weights have 128 added, and so no sign. Products of four of them with activations fit 16 bits, as `quantise_row`
+// rounds these, and are widened together. With activations of full bytes each pair of columns needs a sign and a
+// widening of its own: eight instructions for 64 products instead of five.
 INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];

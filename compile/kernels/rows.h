@@ -11,7 +11,7 @@ INLINE float root_mean_square_factor(const float *x, size_t columns, float epsil
   return 1.0f / __builtin_sqrtf(sum(squares) / (float)columns + epsilon);
 }
 
-// What each of a lane's four adds up to: k, k + 1, k + 4 and k + 5 of eight columns, and k + 2, k + 3, k + 6 and k + 7.
+// In each lane the sum of its four: of eight columns 0, 1, 4 and 5 are one four, 2, 3, 6 and 7 the other.
 INLINE f32x16 of_four(f32x16 x) {
   x += __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
   return x + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
@@ -19,7 +19,8 @@ INLINE f32x16 of_four(f32x16 x) {
 
 // Rounds groups of x * g, `factor` left to the scale; g may be null. Of four columns that meet in one 16-bit sum, those
 // of one sign share 126 steps, which rounding makes 128 at most, and 255 * 128 fits. Four are seldom large and of one
-// sign at once: of 8 bits that costs normal values 0.8, an outlier among small ones none.
+// sign at once: of 8 bits that costs normal values 0.8, an outlier among small ones next to nothing. What is no number
+// is rounded to some byte; sums are of the bytes that are stored, so that every processor makes the same of it.
 INLINE void quantise_row(const float *x, const float *g, float factor, uint8_t *q, size_t columns, size_t padded) {
   float *scale = (float *)scales(q, padded), *scaled_sum = (float *)scaled_sums(q, padded);
   int32_t *start = (int32_t *)starts(q, padded);
@@ -40,7 +41,7 @@ INLINE void quantise_row(const float *x, const float *g, float factor, uint8_t *
     UNROLL for (int h = 0; h < 2; h++) {
       const i32x16 r = rounded(v[h] * splat(inverse));
       *(u8x16 *)(q + k + h * LANES) = __builtin_convertvector(r, u8x16);
-      counted += r;
+      counted += r << 24 >> 24;
     }
     const int32_t total = sum_i32(counted);
     scale[i] = most * (1.0f / STEPS) * factor;

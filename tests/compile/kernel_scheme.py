@@ -15,7 +15,8 @@ from torch import Tensor
 from paceline.compile.int4 import GROUP, MOST, padded
 from paceline.compile.precision import NIBBLES_PER_WORD, PRECISIONS, Int4, Int8, Precision, Rows
 
-_STEPS, _TINY = 126, 1e-10
+STEPS = 126  # that four activations of one sign share
+_TINY = 1e-10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ def _rounded(x: Tensor | Rows) -> tuple[Tensor, Tensor]:
     """Whole numbers [n, groups, 32] and their scales [n, groups]."""
     groups = _groups(x.value if isinstance(x, Rows) else x)
     largest = torch.maximum(_shared(groups.clamp(min=0)), _shared((-groups).clamp(min=0)))
-    inverse = torch.where(largest > _TINY, _STEPS / largest, 0.0)
-    scale = largest * (1 / _STEPS) * (x.factor if isinstance(x, Rows) else 1)
+    inverse = torch.where(largest > _TINY, STEPS / largest, 0.0)
+    scale = largest * (1 / STEPS) * (x.factor if isinstance(x, Rows) else 1)
     return torch.round(groups * inverse[..., None]), scale
 
 

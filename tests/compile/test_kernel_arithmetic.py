@@ -1,15 +1,14 @@
-"""Products of int8 by the AVX2 kernels, called from here: sixteen bits hold every sum, whatever weights and activations are."""
+"""AVX2 kernels, called from here: sixteen bits hold every sum of int8, whatever weights and activations are."""
 
 from __future__ import annotations
 
 import ctypes
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -22,15 +21,16 @@ from paceline.targets.instruction_sets import instruction_set
 from tests.compile.test_kernel_calls import needs_clang
 
 COLUMNS = 2 * GROUP
-STEPS = 128
-"""That four activations of one sign may come to: 255 of them are 32640, and sixteen bits hold 32767."""
+MOST = 128  # what four activations of one sign may come to: 255 * 128 is 32640, and sixteen bits hold 32767
 # Sizes that make fours full, uneven or empty, of both signs.
 SIZES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 1.0, 1.5, 30.0, 1e4])
 ROWS = st.lists(st.tuples(SIZES, st.booleans()), min_size=COLUMNS, max_size=COLUMNS)
 EXTREMES = st.lists(st.sampled_from([-127, 0, 1, 127]), min_size=COLUMNS, max_size=COLUMNS)
 
 pytestmark = [pytest.mark.cpu, needs_clang]
-checked = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+checked = settings(max_examples=200, deadline=None, derandomize=True)
+# Every four is full: each of it is rounded up to 32.
+FULL, FULL_BELOW = [(1.0, False)] * COLUMNS, [(1.0, True)] * COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,14 @@ def _values(row: list[tuple[float, bool]]) -> NDArray[np.float32]:
     return np.array([-size if negative else size for size, negative in row], np.float32)
 
 
-def _rounded(kernels: Any, x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    made = np.zeros(row_bytes(COLUMNS), np.uint8)
-    kernels.quantise(_pointer(x), _pointer(made), *map(ctypes.c_size_t, (COLUMNS, COLUMNS, 0)))
-    return made
+def _rounded(kernels: Any, x: NDArray[np.float32], row: int = 0) -> NDArray[np.uint8]:
+    """The last of ``row`` + 1 rows, which has its place and not a byte behind it."""
+    made = np.full((row + 2) * row_bytes(COLUMNS), 0xA5, np.uint8)
+    rows = np.tile(x, (row + 1, 1))
+    kernels.quantise(_pointer(rows), _pointer(made), *map(ctypes.c_size_t, (COLUMNS, COLUMNS, row)))
+    begin, end = row * row_bytes(COLUMNS), (row + 1) * row_bytes(COLUMNS)
+    assert (made[:begin] == 0xA5).all() and (made[end:] == 0xA5).all()
+    return made[begin:end]
 
 
 def _parts(row: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -67,19 +71,40 @@ def _parts(row: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float6
     return whole, row[COLUMNS : COLUMNS + 4 * len(whole)].view(np.float32).astype(np.float64)[:, None]
 
 
+def _starts(row: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Where sums of products begin, by group."""
+    groups = COLUMNS // GROUP
+    return row[COLUMNS + 4 * groups : COLUMNS + 8 * groups].view(np.int32)
+
+
 @checked
+@example(FULL)
+@example(FULL_BELOW)
 @given(ROWS)
 def test_four_activations_of_one_sign_share_their_steps(kernels: Any, row: list[tuple[float, bool]]) -> None:
     x = _values(row)
-    whole, scale = _parts(_rounded(kernels, x))
+    whole, scale = _parts(made := _rounded(kernels, x, row=7))
+    assert (_starts(made) == -128 * whole.sum(1)).all()
     fours = whole.reshape(-1, 2, 2, 2).swapaxes(1, 2).reshape(-1, 4)  # k, k + 1, k + 4, k + 5
     for sign in (1, -1):
-        assert np.clip(sign * fours, 0, None).sum(1).max() <= STEPS
+        assert np.clip(sign * fours, 0, None).sum(1).max() <= MOST
     off = np.abs(whole * scale - x.reshape(-1, GROUP).astype(np.float64))
     assert (off <= scale * 0.501 + 1e-10).all()
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_no_number_starts_at_the_bytes_that_were_stored(kernels: Any, odd: float) -> None:
+    """Or processors that take 128 off each byte would make something else of it than those that take it off the sum."""
+    x = np.ones(COLUMNS, np.float32)
+    x[3:40:5] = odd
+    row = _rounded(kernels, x)
+    assert (_starts(row) == -128 * _parts(row)[0].sum(1)).all()
+
+
 @checked
+@example(FULL, [127] * COLUMNS)
+@example(FULL_BELOW, [127] * COLUMNS)
+@example(FULL, [-127] * COLUMNS)
 @given(ROWS, EXTREMES)
 def test_the_largest_weights_are_multiplied_exactly(
     kernels: Any, row: list[tuple[float, bool]], weights: list[int]

@@ -19,6 +19,7 @@ from paceline.costmodel import cache_rows
 from paceline.costmodel.work import LANES, LARGEST_HEAD
 from paceline.errors import CompileFailed
 from paceline.targets.instruction_sets import SETS, InstructionSet
+from tests.compile.kernel_scheme import STEPS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [some.name for some in SETS]
@@ -54,7 +55,7 @@ def test_sizes_are_those_of_the_sources() -> None:
     sources = "".join(path.read_text() for path in FOLDER.glob("*.h"))
     found = {name: int(value) for name, value in re.findall(r"^#define (\w+) (\d+)\b", sources, re.MULTILINE)}
     assert (found["LANES"], found["GROUP"], found["SUPER"] * GROUP) == (LANES, GROUP, SUPER_BLOCK)
-    assert (found["ROWS_AT_ONCE"], found["LARGEST_HEAD"]) == (ROWS_AT_ONCE, LARGEST_HEAD)
+    assert (found["ROWS_AT_ONCE"], found["LARGEST_HEAD"], found["STEPS"]) == (ROWS_AT_ONCE, LARGEST_HEAD, STEPS)
     assert [cache_rows(rows) for rows in (1, LANES, LANES + 1)] == [LANES, LANES, 2 * LANES]
 
 
@@ -80,7 +81,7 @@ def test_the_table_has_the_arguments_of_the_sources() -> None:
 @needs_clang
 def test_rows_of_activations_are_as_far_apart_as_the_sources_have_them(tmp_path: Path) -> None:
     """A program that keeps less room than its kernels write would write over other values."""
-    padded = range(GROUP, 64 * GROUP + 1, GROUP)
+    padded = range(GROUP, 320 * GROUP + 1, GROUP)
     checks = "".join(f"if (quantised_stride({columns}) != {row_bytes(columns)}) differs();" for columns in padded)
     source, target = tmp_path / "strides.c", ("-target", "x86_64-none-elf", "-march=haswell", "-ffreestanding")
     text = '__attribute__((error("another stride"))) void differs(void);'

@@ -37,10 +37,10 @@ F32_BOUND = 1e-4  # the issue's
 # Compiled against the same scheme in torch. Seen: 1e-6, with integer sums 4e-7.
 SAME_BOUND = {"f32": 1e-4, "f16": 1e-4, "int8": 1e-5, "int4": 1e-5}
 # An activation within an f32 rounding of a half step may round the other way, which moves the logits of its row by one
-# step of one activation, and by way of the cache those of later rows. Seen: in 11 of 56 runs of 48 rows, 1e-3 to 3e-2
-# (with 127 steps for the largest activation, which four did not share, 1e-3 to 1e-2: steps of normal values were 1.74
-# times as small). Which rows flip depends on the CPU, hence the room.
-FLIP_BOUND = 5e-2
+# step of one activation, and by way of the cache those of later rows. Seen: in 9 of 42 runs of 48 rows, 1e-3 to 1e-2;
+# since kernels let four activations share longer steps, in 6 of their 14 runs, 4e-3 to 3e-2. Which rows flip depends on
+# the CPU, hence the room.
+FLIP_BOUND = {False: 2e-2, True: 5e-2}
 # int8 against f32 transformers: the error of the scheme itself on random weights. Seen: 0.03 to 0.07.
 INT8_QUALITY = 0.1
 # int4 against f32 transformers: random weights have nothing that four bits keep well. Seen: 0.3 to 0.7; logits of
@@ -165,7 +165,7 @@ def test_logits(family: str, case: Case, run: Runner, reference_logits: Any, sam
     same = _off(found, same_scheme(family, case)(TOKENS)[1]).max()
     if case.precision in ("int8", "int4"):
         assert off <= (INT8_QUALITY if case.precision == "int8" else INT4_QUALITY)
-        assert same <= FLIP_BOUND
+        assert same <= FLIP_BOUND[case.kernels]
     else:
         assert off <= F32_BOUND if case.precision == "f32" else same <= SAME_BOUND[case.precision]
 
@@ -179,7 +179,7 @@ def test_most_rows_are_those_of_the_same_scheme(
     found, decoder = run(family, case, 8, apart=True), same_scheme(family, case)
     wanted = np.concatenate([decoder(tokens)[1] for tokens in TOKENS.reshape(-1, 8)])
     assert np.median(_off(found, wanted)) <= SAME_BOUND[case.precision]
-    assert _off(found, wanted).max() <= FLIP_BOUND
+    assert _off(found, wanted).max() <= FLIP_BOUND[case.kernels]
 
 
 @pytest.mark.parametrize("case", CASES)
