@@ -35,7 +35,7 @@ FEW = 32  # tokens in a cache that holds little
 def take_turns(program: Program, cases: Sequence[Case], seconds: float) -> tuple[Times, list[float]]:
     """Seconds of a pass of each case, turn by turn, and how busy the machine was between turns."""
     times: Times = {case: [] for case in cases}
-    busy = []
+    busy: list[float] = []
     end = time.perf_counter() + seconds
     while len(busy) < 2 or time.perf_counter() < end:
         for case in random.sample(cases, len(cases)):

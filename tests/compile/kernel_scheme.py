@@ -63,6 +63,7 @@ def _rounded(x: Tensor | Rows) -> tuple[Tensor, Tensor]:
 
 def _shared(sizes: Tensor) -> Tensor:
     """The largest sum of four columns that share steps, of sizes [n, groups, 32]: [n, groups]."""
-    eights = sizes.unflatten(-1, (GROUP // 8, 2, 2, 2))
+    eights = sizes.view(*sizes.shape[:-1], GROUP // 8, 2, 2, 2)
     pairs = eights[..., 0] + eights[..., 1]
-    return (pairs[..., 0, :] + pairs[..., 1, :]).flatten(-2).amax(-1)
+    fours: Tensor = pairs[..., 0, :] + pairs[..., 1, :]
+    return fours.flatten(-2).amax(-1)
