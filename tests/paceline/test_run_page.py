@@ -53,6 +53,15 @@ def test_streams_the_text_and_sums_up(run: Run, null_bundle: MakeBundle) -> None
     assert "same tokens" in drafted.stderr
 
 
+def test_a_profile_that_is_of_no_use_is_not_passed_over_in_silence(run: Run, null_bundle: MakeBundle) -> None:
+    folder = endless(null_bundle)
+    assert "plain speed not known" not in run(folder, "hello", "--max-tokens", 4).stderr
+    (folder / "profile.json").write_text('{"schema": 2}')
+    old = run(folder, "hello", "--max-tokens", 4)
+    assert old.exit_code == 0
+    assert f"plain speed not known: {folder / 'profile.json'}" in old.stderr and "paceline profile" in old.stderr
+
+
 def planned(null_bundle: MakeBundle) -> Path:
     """A bundle with a plan that drafts 2 ahead and knows what 1 and 2 cost."""
     folder = endless(null_bundle)

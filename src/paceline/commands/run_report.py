@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from paceline.console import note
 from paceline.costmodel import read_profile
+from paceline.costmodel.profile import PROFILE
 from paceline.errors import ProfileError
 from paceline.partition import Estimate
 from paceline.runtime import Generation, Model, Stats
@@ -51,12 +53,14 @@ def measure_plain(model: Model, generation: Generation, options: dict[str, Any])
 
 
 def profiled_plain(folder: Path, model: Model) -> Plain | None:
-    """Plain decoding as the bundle's profile has it; None without a profile of this machine."""
+    """Plain decoding as the profile has it; None without one. A profile that is of no use is told of."""
     from paceline.runtime.machine import this_machine
 
     try:
         profile = read_profile(folder, bundle=model.bundle.digest, machine=this_machine())
-    except ProfileError:
+    except ProfileError as error:
+        if (folder / PROFILE).exists():
+            note(f"plain speed not known: {error}")
         return None
     unit = model.setting.mapping.target
     seconds = profile.seconds("target", unit, 1, cores=model.setting.cores.get(unit))
