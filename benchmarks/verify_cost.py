@@ -18,38 +18,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from against_llamacpp import numbers
 from paceline.partition import Bundle, read_bundle
-from paceline.runtime.loaded import loaded_programs, usable_units
-from paceline.runtime.program import Program
+from paceline.runtime.loaded import Loaded, loaded_programs, usable_units
+from paceline.runtime.measure import FEW, call
 from quiet import sample, verdict
 from turns import table
 
 Case = tuple[int, int]  # width, position
 Times = dict[Case, list[float]]
-FEW = 32  # tokens in a cache that holds little
 
 
-def take_turns(program: Program, cases: Sequence[Case], seconds: float) -> tuple[Times, list[float]]:
+def take_turns(target: Loaded, cases: Sequence[Case], seconds: float) -> tuple[Times, list[float]]:
     """Seconds of a pass of each case, turn by turn, and how busy the machine was between turns."""
     times: Times = {case: [] for case in cases}
     busy: list[float] = []
     end = time.perf_counter() + seconds
     while len(busy) < 2 or time.perf_counter() < end:
         for case in random.sample(cases, len(cases)):
-            times[case].append(_second_pass(program, *case))
+            _, second = (call(target, *case, time.perf_counter) for _ in range(2))
+            times[case].append(second)
         busy.append(sample())
     return times, busy
-
-
-def _second_pass(program: Program, width: int, position: int) -> float:
-    tokens = np.zeros(width, np.int32)
-    program.step(tokens, position)
-    begin = time.perf_counter()
-    program.step(tokens, position)
-    return time.perf_counter() - begin
 
 
 def positions(bundle: Bundle, widest: int) -> tuple[int, ...]:
@@ -68,8 +58,7 @@ def measure(folder: Path, widths: Sequence[int], seconds: float) -> tuple[Times,
         sys.exit(f"{folder} has no width {min(strangers)}; it has {', '.join(map(str, bundle.widths))}")
     cases = [(width, position) for width in widths for position in positions(bundle, max(widths))]
     with loaded_programs(folder, bundle, devices) as programs:
-        target = next(loaded.program for loaded in programs if loaded.role == "target")
-        return take_turns(target, cases, seconds)
+        return take_turns(next(loaded for loaded in programs if loaded.role == "target"), cases, seconds)
 
 
 def lines(times: Times) -> list[list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.runtime.loaded import Loaded
 from verify_cost import lines, take_turns
 
 SLOW = 0.03
@@ -28,7 +29,8 @@ class Passes:
 def test_every_case_has_a_pass_of_its_own_before_it_in_every_turn() -> None:
     cases, program = [(1, 32), (4, 32), (1, 500), (4, 500)], Passes()
     stand_in: Any = program
-    times, busy = take_turns(stand_in, cases, 1e-9)
+    target = Loaded(role="target", precision="int8", unit="cpu", cores=1, program=stand_in)
+    times, busy = take_turns(target, cases, 1e-9)
     assert len(busy) == 2 and sorted(program.asked) == sorted(4 * cases)
     assert program.asked[::2] == program.asked[1::2]
     assert all(len(mine) == 2 and np.median(mine) < SLOW for mine in times.values())

@@ -1,9 +1,9 @@
-"""AVX2 kernels, called from here: sixteen bits hold every sum of int8, whatever weights and activations are."""
+"""Kernels for AVX2 as they ship: sixteen bits hold every sum of int8, whatever weights and activations are."""
 
 from __future__ import annotations
 
 import ctypes
-import subprocess
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paceline.compile.int4 import GROUP
-from paceline.compile.kernel_calls import FOLDER
+from paceline.compile.kernel_calls import object_of
 from paceline.compile.kernel_program import row_bytes
 from paceline.costmodel.work import LANES
 from paceline.targets import load_soc
-from paceline.targets.instruction_sets import instruction_set
-from tests.compile.test_kernel_calls import needs_clang
+from paceline.targets.instruction_sets import SETS, instruction_set
+from tests.compile.clang import clang, needs_clang
 
 COLUMNS = 2 * GROUP
 MOST = 128  # what four activations of one sign may come to: 255 * 128 is 32640, and sixteen bits hold 32767
@@ -27,6 +27,7 @@ SIZES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 1.0, 1.5, 30.0, 1e4])
 ROWS = st.lists(st.tuples(SIZES, st.booleans()), min_size=COLUMNS, max_size=COLUMNS)
 EXTREMES = st.lists(st.sampled_from([-127, 0, 1, 127]), min_size=COLUMNS, max_size=COLUMNS)
 
+CALLED = ("quantise", "matmul_int8_store")
 pytestmark = [pytest.mark.cpu, needs_clang]
 checked = settings(max_examples=200, deadline=None, derandomize=True)
 # Every four is full: each of it is rounded up to 32.
@@ -39,12 +40,19 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Any:
     best = unit and instruction_set(unit)
     if not best or best.architecture != "x86_64":
         pytest.skip("this processor has no AVX2")
-    library = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    headers = subprocess.run(("clang-16", "-print-resource-dir"), check=True, capture_output=True, text=True).stdout
-    options = ("-march=haswell", "-O3", "-ffreestanding", "-fPIC", "-shared", "-nostdlib", "-ffp-contract=on", "-w")
-    include = ("-isystem", f"{headers.strip()}/include")
-    subprocess.run(("clang-16", *options, *include, str(FOLDER / "kernels.c"), "-o", str(library)), check=True)
-    return ctypes.CDLL(str(library))
+    folder = tmp_path_factory.mktemp("kernels")
+    source, library = folder / "show.c", folder / "kernels.so"
+    # The object hides its names from all but what it is linked to.
+    source.write_text("".join(f"void {n}(void); void *at_{n}(void) {{ return (void *){n}; }}\n" for n in CALLED))
+    (avx2,) = (some for some in SETS if some.name == "x86_64-avx2")
+    clang("-fPIC", "-shared", "-nostdlib", str(source), str(object_of(avx2)), "-o", str(library))
+    return SimpleNamespace(**{name: _function(ctypes.CDLL(str(library)), name) for name in CALLED})
+
+
+def _function(library: ctypes.CDLL, name: str) -> Any:
+    at = getattr(library, f"at_{name}")
+    at.restype = ctypes.c_void_p
+    return ctypes.CFUNCTYPE(None)(at())
 
 
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
