@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paceline.runtime.null_device import NullProgram
 from paceline.runtime.program import Step
-from paceline.runtime.session import Session, next_width, shared_prefix
+from paceline.runtime.session import Session, next_width, next_width_read, shared_prefix
 
 CONTEXT = 40
 widths = st.sets(st.integers(2, 64)).map(lambda more: (1, *sorted(more)))
@@ -25,6 +25,38 @@ def test_width_fits_and_prefers_one_pass(widths: tuple[int, ...], position: int,
     assert position + width <= context
     covering = [w for w in widths if w >= remaining and position + w <= context]
     assert width == (min(covering) if covering else max(w for w in widths if w <= remaining))
+
+
+@given(widths=widths, position=st.integers(0, 90), remaining=st.integers(1, 100), slack=st.integers(0, 70))
+def test_reading_in_two_passes_at_least_halves_the_tokens(
+    widths: tuple[int, ...], position: int, remaining: int, slack: int
+) -> None:
+    context = position + remaining + slack
+    one, width = (f(remaining, position, widths, context) for f in (next_width, next_width_read))
+    first = max(w for w in widths if w <= remaining)
+    rest = next_width(remaining - first, position + first, widths, context) if first < remaining else 0
+    assert width == (first if first > 1 and 2 * (first + rest) <= one else one)
+
+
+@pytest.mark.parametrize(
+    ("remaining", "passes"),
+    [(1, [1]), (3, [4]), (9, [16]), (17, [16, 1]), (18, [16, 2]), (32, [16, 16]), (33, [64]), (82, [64, 16, 2])],
+)
+def test_passes_of_a_reading(remaining: int, passes: list[int]) -> None:
+    widths, taken = (1, 2, 4, 8, 16, 64), []
+    while remaining > 0:
+        taken.append(next_width_read(remaining, 0, widths, 1024))
+        remaining -= taken[-1]
+    assert taken == passes
+
+
+def test_a_verify_is_one_pass_however_much_is_padding() -> None:
+    program = CountingProgram()
+    program.widths = (1, 2, 32)
+    session = Session(program)
+    session.follow([7])
+    session.follow([7, 1, 2, 3], rows=3)
+    assert program.passes == [(0, 1), (1, 32)]
 
 
 @given(first=st.lists(st.integers(0, 2)), second=st.lists(st.integers(0, 2)))
