@@ -24,9 +24,17 @@ INLINE size_t quantised_stride(size_t columns) {
 
 INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.stride; }
 
-// Bytes that a stream of weights is fetched before its use: what a core can take in while memory answers once, some
-// 150 ns at 40 GB/s. With less, passes of several rows wait for memory; more changes nothing.
-#define AHEAD 8192
+// Weights of several rows are fetched twice before their use: FAR bytes ahead into the second cache, which waits for
+// dozens of lines at once, and NEAR ahead into the first, which waits for few: it would hold up the products while memory
+// answers. FAR is more than a core can take in while it does, some 150 ns at 40 GB/s. One row is a plain stream, which
+// processors fetch by themselves.
+#define FAR 16384
+#define NEAR 3072
+INLINE void fetch(const int rows, const uint8_t *w) {
+  if (rows == 1) return;
+  __builtin_prefetch(w + FAR, 0, 2);
+  __builtin_prefetch(w + NEAR);
+}
 
 // MOST_ROWS read a weight once from memory, TILE of them once from the nearest cache: as many as registers hold sums for.
 #if defined(__AVX2__) && !defined(__AVX512VNNI__)
@@ -51,8 +59,8 @@ INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_set1_epi32(starts(row_of(x, m), x.columns)[g]);
   ROLLED for (int j = 0; j < GROUP / 8; j++, w += 128) {
-    __builtin_prefetch(w + AHEAD);
-    __builtin_prefetch(w + 64 + AHEAD);
+    fetch(rows, w);
+    fetch(rows, w + 64);
     __m256i b[4];
     UNROLL for (int i = 0; i < 4; i++) b[i] = _mm256_loadu_si256((const __m256i *)w + i);
     UNROLL for (int m = 0; m < rows; m++) {
@@ -73,7 +81,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_setzero_si256();
   ROLLED for (int j = 0; j < GROUP / 8; j++, w += 64) {
-    __builtin_prefetch(w + AHEAD);
+    fetch(rows, w);
     __m256i first[2], second[2];
     UNROLL for (int i = 0; i < 2; i++) {
       const __m256i bytes = _mm256_loadu_si256((const __m256i *)w + i);
@@ -138,7 +146,7 @@ INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   UNROLL for (int m = 0; m < rows; m++) a[m] = int8_start(starts(row_of(x, m), x.columns)[g]);
   UNROLL for (int j = 0; j < GROUP / 4; j++, w += 64) {
     const u8x64 b = int8_bytes(w);
-    __builtin_prefetch(w + AHEAD);
+    fetch(rows, w);
     UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(a[m], b, *(const word *)(row_of(x, m) + g * GROUP + j * 4));
   }
 }
@@ -147,7 +155,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   UNROLL for (int m = 0; m < rows; m++) a[m] = splat_i32(0);
   UNROLL for (int j = 0; j < GROUP / 8; j++, w += 64) {
     const u8x64 b = *(const u8x64 *)w, even = b & 15, odd = b >> 4;
-    __builtin_prefetch(w + AHEAD);
+    fetch(rows, w);
     UNROLL for (int m = 0; m < rows; m++) {
       const word *q = (const word *)(row_of(x, m) + g * GROUP) + 2 * j;
       a[m] = dot4(dot4(a[m], even, q[0]), odd, q[1]);
