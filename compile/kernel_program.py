@@ -23,7 +23,7 @@ from paceline.costmodel import cache_rows
 from paceline.costmodel.work import LANES
 from paceline.targets.instruction_sets import InstructionSet
 
-ROWS_AT_ONCE = 8  # of an attention workgroup, as in kernels/attention.h
+ROWS_AT_ONCE = 16  # of an attention workgroup, as in kernels/attention.h
 _LINE = 64  # bytes of a cache
 _LEAST_BYTES = 1 << 15  # of weights that make a workgroup worth its start
 _MOST_PARTS = 32  # workgroups of a matmul: enough to even out the cores of a SoC

@@ -6,15 +6,18 @@
 #include "simd.h"
 
 #define LARGEST_HEAD 256
-#define ROWS_AT_ONCE 8   // rows of a workgroup, of heads that share keys: a block of these is read once for all of them
+#define ROWS_AT_ONCE 16  // rows of a workgroup, of heads that share keys: a block of these is read once for all of them
 #define CHAINS 8         // sums in flight of one score
 #define SCORED 4         // rows that are scored at once
+#define STRETCH 4        // blocks of keys whose scores meet in one step of a softmax
+#define MIXED 2          // rows that are mixed at once
 #ifdef __AVX512F__
 #define IN_FLIGHT 8      // vectors that registers hold while keys go by
+#define WIDE 4           // vectors of each row that are mixed at once
 #else
 #define IN_FLIGHT 4
+#define WIDE 2
 #endif
-#define WIDE 4           // vectors that are mixed at once
 #define NEVER -1e30f     // finite: a row of infinities would make NaN
 
 typedef struct { size_t heads, kv_heads, size, capacity, layer; } Heads;
@@ -78,6 +81,8 @@ typedef struct {
   float most, total, mixed[LARGEST_HEAD];
 } Row;
 
+typedef float Weights[STRETCH * LANES];
+
 // Scores of sixteen keys for each of `count` rows, `chains` sums of each in flight.
 INLINE void score(const Row *rows, const float *block, size_t size, f32x16 *s, const int count, const int chains) {
   f32x16 a[SCORED][CHAINS];
@@ -98,36 +103,104 @@ INLINE void score(const Row *rows, const float *block, size_t size, f32x16 *s, c
   }
 }
 
-// Shrinks WIDE vectors of what was mixed so far and adds `count` weighted values to them.
-INLINE void mix(float *mixed, const float *weight, const float *v, size_t size, float shrink, const size_t count) {
-  f32x16 a[WIDE];
-  UNROLL for (int i = 0; i < WIDE; i++) a[i] = load(mixed + i * LANES) * splat(shrink);
-  for (size_t j = 0; j < count; j++)
-    UNROLL for (int i = 0; i < WIDE; i++) a[i] += splat(weight[j]) * load(v + j * size + i * LANES);
-  UNROLL for (int i = 0; i < WIDE; i++) *(f32x16 *)(mixed + i * LANES) = a[i];
+// What positions of a stretch from `at` on, which scored `s`, weigh in a row; what it mixed before shrinks to match.
+INLINE void weigh(Row *r, f32x16 *s, float *weight, size_t size, size_t at) {
+  const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  i32x16 seen[STRETCH];
+  f32x16 high = splat(NEVER), total = splat(0);
+  UNROLL for (int b = 0; b < STRETCH; b++) {
+    const i32x16 place = lane + (int32_t)(at + (size_t)b * LANES);
+    seen[b] = (place >= (int32_t)r->first) & (place < (int32_t)r->end);
+    high = larger(seen[b] ? s[b] : splat(NEVER), high);
+  }
+  const float most = largest(high), now = most > r->most ? most : r->most;
+  UNROLL for (int b = 0; b < STRETCH; b++) {
+    const f32x16 p = bits_f32(bits_i32(exponential((seen[b] ? s[b] : splat(NEVER)) - splat(now))) & seen[b]);
+    *(f32x16 *)(weight + b * LANES) = p;
+    total += p;
+  }
+  if (now != r->most) {
+    const float shrink = exponential(splat(r->most - now))[0];
+    r->total *= shrink;
+    for (size_t d = 0; d < size; d += LANES) *(f32x16 *)(r->mixed + d) = load(r->mixed + d) * splat(shrink);
+  }
+  r->total += sum(total);
+  r->most = now;
 }
 
-// Adds the values of positions [at, at + 16), which scored `s`, to what a row mixes.
-INLINE void take_block(Row *r, f32x16 s, const float *v, size_t size, size_t at) {
-  const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, place = lane + (int32_t)at;
-  const i32x16 seen = (place >= (int32_t)r->first) & (place < (int32_t)r->end);
-  s = seen ? s : splat(NEVER);
-  const float most = largest(s), now = most > r->most ? most : r->most;
-  const f32x16 p = bits_f32(bits_i32(exponential(s - splat(now))) & seen);
-  const float shrink = now == r->most ? 1.0f : exponential(splat(r->most - now))[0];
-  const size_t count = r->end - at < LANES ? r->end - at : LANES;
-  float weight[LANES];
-  *(f32x16 *)weight = p;
-  r->total = r->total * shrink + sum(p);
-  r->most = now;
-  size_t d = 0;
+// Adds values [from, to) of a block, weighted, to WIDE vectors of what each of `rows` rows mixes.
+INLINE void mix(Row *r, const Weights *weight, const float *v, size_t size, size_t d, size_t from, size_t to,
+                const int rows) {
+  f32x16 a[MIXED][WIDE];
+  UNROLL for (int m = 0; m < rows; m++)
+    UNROLL for (int i = 0; i < WIDE; i++) a[m][i] = load(r[m].mixed + d + i * LANES);
+  for (size_t j = from; j < to; j++)
+    UNROLL for (int i = 0; i < WIDE; i++) {
+      const f32x16 value = load(v + j * size + d + i * LANES);
+      UNROLL for (int m = 0; m < rows; m++) a[m][i] += splat(weight[m][j]) * value;
+    }
+  UNROLL for (int m = 0; m < rows; m++)
+    UNROLL for (int i = 0; i < WIDE; i++) *(f32x16 *)(r[m].mixed + d + i * LANES) = a[m][i];
+}
+
+// Of sixteen positions from `at` on, how many lie before a row's end.
+INLINE size_t before_end(const Row *r, size_t at) {
+  const size_t left = r->end > at ? r->end - at : 0;
+  return left < LANES ? left : LANES;
+}
+
+// Adds the values of positions [at, at + 16) to what `rows` rows mix: what lies beyond a row's end is not read for it.
+INLINE void mix_block(Row *r, const Weights *weight, const float *v, size_t size, size_t at, const int rows) {
+  size_t all = LANES, d = 0;
+  UNROLL for (int m = 0; m < rows; m++) all = before_end(r + m, at) < all ? before_end(r + m, at) : all;
   for (; d + WIDE * LANES <= size; d += WIDE * LANES)
-    if (count == LANES) mix(r->mixed + d, weight, v + d, size, shrink, LANES);
-    else mix(r->mixed + d, weight, v + d, size, shrink, count);
-  for (; d < size; d += LANES) {
-    f32x16 a = load(r->mixed + d) * splat(shrink);
-    for (size_t j = 0; j < count; j++) a += splat(weight[j]) * load_some(v + j * size + d, size - d);
-    *(f32x16 *)(r->mixed + d) = a;
+    if (all == LANES) mix(r, weight, v, size, d, 0, LANES, rows);
+    else {
+      mix(r, weight, v, size, d, 0, all, rows);
+      UNROLL for (int m = 0; m < rows; m++) mix(r + m, weight + m, v, size, d, all, before_end(r + m, at), 1);
+    }
+  for (; d < size; d += LANES)
+    UNROLL for (int m = 0; m < rows; m++) {
+      f32x16 a = load(r[m].mixed + d);
+      const size_t count = before_end(r + m, at);
+      for (size_t j = 0; j < count; j++) a += splat(weight[m][j]) * load_some(v + j * size + d, size - d);
+      *(f32x16 *)(r[m].mixed + d) = a;
+    }
+}
+
+// Keys and values of the block after this one and of the next stretch's are fetched while this one's keys are scored.
+INLINE void fetch_blocks(const float *k, const float *v, size_t size) {
+  for (size_t i = 0; i < LANES * size; i += LANES) {
+    __builtin_prefetch(k + LANES * size + i);
+    __builtin_prefetch(k + STRETCH * LANES * size + i, 0, 2);
+    __builtin_prefetch(v + STRETCH * LANES * size + i, 0, 2);
+  }
+}
+
+// Adds the positions of `blocks` blocks from `at` on, whose keys and values are `k` and `v`, to `count` rows.
+INLINE void take_stretch(Row *rows, size_t count, const float *k, const float *v, size_t size, size_t at,
+                         size_t blocks) {
+  f32x16 s[ROWS_AT_ONCE][STRETCH];
+  Weights weight[ROWS_AT_ONCE];
+  for (size_t b = 0; b < blocks; b++, k += LANES * size) {
+    fetch_blocks(k, v + b * LANES * size, size);
+    size_t i = 0;
+    for (; i + SCORED <= count; i += SCORED) {
+      f32x16 scored[SCORED];
+      score(rows + i, k, size, scored, SCORED, IN_FLIGHT / SCORED);
+      UNROLL for (int m = 0; m < SCORED; m++) s[i + m][b] = scored[m];
+    }
+    for (; i < count; i++) score(rows + i, k, size, &s[i][b], 1, IN_FLIGHT);
+  }
+  for (size_t i = 0; i < count; i++) {
+    for (size_t b = blocks; b < STRETCH; b++) s[i][b] = splat(NEVER);
+    weigh(rows + i, s[i], weight[i], size, at);
+  }
+  for (size_t b = 0; b < blocks; b++, v += LANES * size) {
+    const Weights *const of_block = (const Weights *)(weight[0] + b * LANES);
+    size_t i = 0;
+    for (; i + MIXED <= count; i += MIXED) mix_block(rows + i, of_block + i, v, size, at + b * LANES, MIXED);
+    for (; i < count; i++) mix_block(rows + i, of_block + i, v, size, at + b * LANES, 1);
   }
 }
 
@@ -151,15 +224,11 @@ void attention(const float *qkv, const float *keys, const float *values, const i
     of[i].total = 0;
     for (size_t d = 0; d < size; d += LANES) *(f32x16 *)(of[i].mixed + d) = splat(0);
   }
-  for (size_t at = of[0].first / LANES * LANES; at < of[count - 1].end; at += LANES)
-    for (size_t i = 0; i < count; i += SCORED) {
-      const size_t some = count - i < SCORED ? count - i : SCORED;
-      f32x16 s[SCORED];
-      if (some == SCORED) score(of + i, k + at * size, size, s, SCORED, IN_FLIGHT / SCORED);
-      else for (size_t m = 0; m < some; m++) score(of + i + m, k + at * size, size, s + m, 1, IN_FLIGHT);
-      for (size_t m = 0; m < some; m++)
-        if (at < of[i + m].end && at + LANES > of[i + m].first) take_block(of + i + m, s[m], v + at * size, size, at);
-    }
+  const size_t end = of[count - 1].end;
+  for (size_t at = of[0].first / (STRETCH * LANES) * (STRETCH * LANES); at < end; at += STRETCH * LANES) {
+    const size_t left = (end - at + LANES - 1) / LANES;
+    take_stretch(of, count, k + at * size, v + at * size, size, at, left < STRETCH ? left : STRETCH);
+  }
   for (size_t i = 0; i < count; i++)
     for (size_t d = 0; d < size; d++) of[i].out[d] = of[i].mixed[d] / of[i].total;
 }
