@@ -35,7 +35,7 @@ KERNELS: dict[str, Kernel] = {
     "argmax": Kernel("iio", ("vocabulary",)),
     "rope_store": Kernel("ciicci", ("rows", *_HEADS, "factor")),
     "rope_norm_store": Kernel("ciiiicci", ("rows", *_HEADS, "factor", "epsilon")),
-    "attention": Kernel("iccio", ("rows", *_HEADS, "window")),
+    "attention": Kernel("iccio", ("rows", *_HEADS, "window", "share")),
     **{f"embed_{name}": Kernel("iio", ("vocabulary", "columns", "padded", "factor")) for name in PRECISIONS[:3]},
     **{
         f"matmul_{name}_{kind}": Kernel(arrays, _MATMUL)

@@ -23,7 +23,8 @@ from paceline.costmodel import cache_rows
 from paceline.costmodel.work import LANES
 from paceline.targets.instruction_sets import InstructionSet
 
-ROWS_AT_ONCE = 16  # of an attention workgroup, as in kernels/attention.h
+ROWS_AT_ONCE = 16  # at most of an attention workgroup, as in kernels/attention.h
+_FEWEST_PARTS = 4  # workgroups of attention, before these have fewer rows: most SoCs have so many cores or more
 _LINE = 64  # bytes of a cache
 _LEAST_BYTES = 1 << 15  # of weights that make a workgroup worth its start
 _MOST_PARTS = 32  # workgroups of a matmul: enough to even out the cores of a SoC
@@ -100,9 +101,15 @@ class _Step:
         self._turned(at, qkv, sliding, heads, shape)
         mixed, window = on.make(f"{n}x{queries}xf32"), spec.sliding_window if sliding else 0
         arrays = (qkv, self.keys, self.values, self.span, mixed)
-        parts = spec.kv_heads * -(-n * (spec.heads // spec.kv_heads) // ROWS_AT_ONCE)
-        on.call("attend", "attention", parts, arrays, **shape, window=window)
+        share, parts = self._shared_out(n * (spec.heads // spec.kv_heads))
+        on.call("attend", "attention", parts, arrays, **shape, window=window, share=share)
         self._branch("o", f"{at}.o", f"{at}.attention_post_norm", mixed, queries, x)
+
+    def _shared_out(self, rows: int) -> tuple[int, int]:
+        """Rows of a workgroup of attention, of the ``rows`` that read one head of keys; and workgroups of all heads."""
+        parts = {share: self.spec.kv_heads * -(-rows // share) for share in (ROWS_AT_ONCE, ROWS_AT_ONCE // 2)}
+        share = ROWS_AT_ONCE if parts[ROWS_AT_ONCE] >= _FEWEST_PARTS else ROWS_AT_ONCE // 2
+        return share, parts[share]
 
     def _heads(self, i: int) -> dict[str, int]:
         """What calls about the caches of layer ``i`` are told."""

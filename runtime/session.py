@@ -32,14 +32,16 @@ def next_width_read(remaining: int, position: int, widths: Sequence[int], contex
     """Like ``next_width``, but two passes where they compute at most half of what padding makes of one.
 
     18 tokens are read as 16 and 2 where the next width is 64: mostly padding, whose arithmetic is waited for. Should
-    the weights be, two passes take at most twice as long as one. Nothing is read token by token: a pass of one waits
-    for the weights wherever it runs.
+    the weights be, two passes take at most twice as long as one. What no width but 1 is filled by is not split: a pass
+    of one waits for the weights wherever it runs.
     """
     width, filled = next_width(remaining, position, widths, context), _filled(remaining, widths)
     if filled in (1, remaining) or width == filled:
         return width
     rest = next_width(remaining - filled, position + filled, widths, context)
-    return filled if 2 * (filled + rest) <= width else width
+    # Near the end of the context no width may take the rest at once.
+    takes_rest = rest >= remaining - filled
+    return filled if takes_rest and 2 * (filled + rest) <= width else width
 
 
 def _filled(remaining: int, widths: Sequence[int]) -> int:

@@ -1,12 +1,13 @@
 // Keys and values: written into the caches in place, read as far as they are filled.
 //
 // Keys [layers, kv_heads, capacity / 16, head_size, 16], so that sixteen keys are scored at once; values [layers,
-// kv_heads, capacity, head_size]. A position always lies in the same block, so a row's sums have one order at any width.
+// kv_heads, capacity, head_size]. A position always lies in the same place of the same block and stretch of blocks, so a
+// row's sums have one order at any width.
 #pragma once
 #include "simd.h"
 
 #define LARGEST_HEAD 256
-#define ROWS_AT_ONCE 16  // rows of a workgroup, of heads that share keys: a block of these is read once for all of them
+#define ROWS_AT_ONCE 16  // most rows of a workgroup, of heads that share keys: a block of these is read once for all
 #define CHAINS 8         // sums in flight of one score
 #define SCORED 4         // rows that are scored at once
 #define STRETCH 4        // blocks of keys whose scores meet in one step of a softmax
@@ -204,13 +205,14 @@ INLINE void take_stretch(Row *rows, size_t count, const float *k, const float *v
   }
 }
 
-// One workgroup: ROWS_AT_ONCE rows of the heads that share keys and values, row by row. `window` is how many tokens a
-// row sees, itself included; 0 is all.
+// One workgroup: `share` rows, ROWS_AT_ONCE at most, of the heads that share keys and values. `window` is how many tokens
+// a row sees, itself included; 0 is all.
 void attention(const float *qkv, const float *keys, const float *values, const int32_t *span, float *out, size_t rows,
-               size_t heads, size_t kv_heads, size_t size, size_t capacity, size_t layer, size_t window, size_t part) {
+               size_t heads, size_t kv_heads, size_t size, size_t capacity, size_t layer, size_t window, size_t share,
+               size_t part) {
   const Heads h = {heads, kv_heads, size, capacity, layer};
-  const size_t kv = part % kv_heads, from = part / kv_heads * ROWS_AT_ONCE, sharing = heads / kv_heads;
-  const size_t count = rows * sharing - from < ROWS_AT_ONCE ? rows * sharing - from : ROWS_AT_ONCE;
+  const size_t kv = part % kv_heads, from = part / kv_heads * share, sharing = heads / kv_heads;
+  const size_t count = rows * sharing - from < share ? rows * sharing - from : share;
   const float *const k = keys + cache_of(h, kv), *const v = values + cache_of(h, kv);
   Row of[ROWS_AT_ONCE];
   for (size_t i = 0; i < count; i++) {

@@ -27,10 +27,13 @@ INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.strid
 // Weights of several rows are fetched twice before their use: FAR bytes ahead into the second cache, which waits for
 // dozens of lines at once, and NEAR ahead into the first, which waits for few: it would hold up the products while memory
 // answers. FAR is more than a core can take in while it does, some 150 ns at 40 GB/s. One row is a plain stream, which
-// processors fetch by themselves.
+// processors out of order fetch by themselves.
 #define FAR 16384
 #define NEAR 3072
 INLINE void fetch(const int rows, const uint8_t *w) {
+#ifdef __aarch64__
+  if (rows == 1) __builtin_prefetch(w + FAR / 2);  // in-order cores may need it, and no board was here to ask
+#endif
   if (rows == 1) return;
   __builtin_prefetch(w + FAR, 0, 2);
   __builtin_prefetch(w + NEAR);

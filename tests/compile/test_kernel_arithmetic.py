@@ -1,4 +1,4 @@
-"""Kernels for AVX2 as they ship: sixteen bits hold every sum of int8, whatever weights and activations are."""
+"""Kernels for AVX2 as they ship: sums of int8 fit sixteen bits whatever is multiplied, and attention is by row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIZES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 1.0, 1.5, 30.0, 1e4])
 ROWS = st.lists(st.tuples(SIZES, st.booleans()), min_size=COLUMNS, max_size=COLUMNS)
 EXTREMES = st.lists(st.sampled_from([-127, 0, 1, 127]), min_size=COLUMNS, max_size=COLUMNS)
 
-CALLED = ("quantise", "matmul_int8_store")
+CALLED = ("quantise", "matmul_int8_store", "attention")
 pytestmark = [pytest.mark.cpu, needs_clang]
 checked = settings(max_examples=200, deadline=None, derandomize=True)
 # Every four is full: each of it is rounded up to 32.
@@ -128,3 +128,41 @@ def test_the_largest_weights_are_multiplied_exactly(
     whole, scale = _parts(rounded)
     terms = (whole * w.reshape(-1, GROUP)).sum(1, keepdims=True) * scale
     assert out == pytest.approx(np.full(LANES, terms.sum()), abs=1e-6 * np.abs(terms).sum() + 1e-30)
+
+
+HEADS = st.tuples(st.integers(1, 2), st.integers(1, 5), st.sampled_from([8, 24, 32, 40, 64, 128]))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(heads=HEADS, rows=st.integers(1, 11), position=st.integers(0, 205), window=st.sampled_from([0, 1, 17, 70]))
+@example(heads=(1, 3, 64), rows=11, position=123, window=0)
+@example(heads=(2, 2, 32), rows=8, position=190, window=70)
+def test_attention_of_a_row_is_the_same_alone_and_among_others(
+    kernels: Any, heads: tuple[int, int, int], rows: int, position: int, window: int
+) -> None:
+    (kv, sharing, size), capacity = heads, 224
+    source = np.random.default_rng(position)
+    keys, values = (source.normal(size=(kv, capacity, size)).astype(np.float32) for _ in range(2))
+    # what nobody has written yet must not matter
+    keys[:, position + rows :] = values[:, position + rows :] = np.nan
+    q = source.normal(size=(rows, kv * sharing + 2 * kv, size)).astype(np.float32)
+
+    def attended(first: int, count: int, share: int) -> NDArray[np.float32]:
+        blocks = np.ascontiguousarray(keys.reshape(kv, -1, LANES, size).swapaxes(2, 3))
+        given_, out = np.ascontiguousarray(q[first : first + count]), np.zeros((count, kv * sharing, size), np.float32)
+        arrays = (given_, blocks, values, np.array([position + first, 0], np.int32), out)
+        for part in range(kv * -(-count * sharing // share)):
+            sizes = (count, kv * sharing, kv, size, capacity, 0, window, share, part)
+            kernels.attention(*map(_pointer, arrays), *map(ctypes.c_size_t, sizes))
+        return out
+
+    together = attended(0, rows, 16)
+    for row in range(rows):
+        assert attended(row, 1, 8).tobytes() == together[row].tobytes()
+        end = position + row + 1
+        seen = slice(max(0, end - window) if window else 0, end)
+        for head in range(kv * sharing):
+            scores = keys[head // sharing, seen].astype(np.float64) @ q[row, head]
+            weights = np.exp(scores - scores.max())
+            expected = weights / weights.sum() @ values[head // sharing, seen]
+            np.testing.assert_allclose(together[row, head], expected, atol=1e-4)
