@@ -24,17 +24,12 @@ INLINE size_t quantised_stride(size_t columns) {
 
 INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.stride; }
 
-// Weights of several rows are fetched twice before their use: FAR bytes ahead into the second cache, which waits for
-// dozens of lines at once, and NEAR ahead into the first, which waits for few: it would hold up the products while memory
-// answers. FAR is more than a core can take in while it does, some 150 ns at 40 GB/s. One row is a plain stream, which
-// processors out of order fetch by themselves.
+// Weights are fetched twice before their use: FAR bytes ahead into the second cache, which waits for dozens of lines at
+// once, and NEAR ahead into the first, which waits for few: it would hold up the products while memory answers. FAR is
+// more than a core can take in while it does, some 150 ns at 40 GB/s.
 #define FAR 16384
 #define NEAR 3072
-INLINE void fetch(const int rows, const uint8_t *w) {
-#ifdef __aarch64__
-  if (rows == 1) __builtin_prefetch(w + FAR / 2);  // in-order cores may need it, and no board was here to ask
-#endif
-  if (rows == 1) return;
+INLINE void fetch(const uint8_t *w) {
   __builtin_prefetch(w + FAR, 0, 2);
   __builtin_prefetch(w + NEAR);
 }
@@ -62,8 +57,8 @@ INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_set1_epi32(starts(row_of(x, m), x.columns)[g]);
   ROLLED for (int j = 0; j < GROUP / 8; j++, w += 128) {
-    fetch(rows, w);
-    fetch(rows, w + 64);
+    fetch(w);
+    fetch(w + 64);
     __m256i b[4];
     UNROLL for (int i = 0; i < 4; i++) b[i] = _mm256_loadu_si256((const __m256i *)w + i);
     UNROLL for (int m = 0; m < rows; m++) {
@@ -84,7 +79,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_setzero_si256();
   ROLLED for (int j = 0; j < GROUP / 8; j++, w += 64) {
-    fetch(rows, w);
+    fetch(w);
     __m256i first[2], second[2];
     UNROLL for (int i = 0; i < 2; i++) {
       const __m256i bytes = _mm256_loadu_si256((const __m256i *)w + i);
@@ -149,7 +144,7 @@ INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   UNROLL for (int m = 0; m < rows; m++) a[m] = int8_start(starts(row_of(x, m), x.columns)[g]);
   UNROLL for (int j = 0; j < GROUP / 4; j++, w += 64) {
     const u8x64 b = int8_bytes(w);
-    fetch(rows, w);
+    fetch(w);
     UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(a[m], b, *(const word *)(row_of(x, m) + g * GROUP + j * 4));
   }
 }
@@ -158,7 +153,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   UNROLL for (int m = 0; m < rows; m++) a[m] = splat_i32(0);
   UNROLL for (int j = 0; j < GROUP / 8; j++, w += 64) {
     const u8x64 b = *(const u8x64 *)w, even = b & 15, odd = b >> 4;
-    fetch(rows, w);
+    fetch(w);
     UNROLL for (int m = 0; m < rows; m++) {
       const word *q = (const word *)(row_of(x, m) + g * GROUP) + 2 * j;
       a[m] = dot4(dot4(a[m], even, q[0]), odd, q[1]);

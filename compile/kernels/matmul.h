@@ -19,7 +19,7 @@ INLINE int tile_rows(int rows, int t) { return rows - t < TILE ? rows - t : TILE
         UNROLL for (int m = 0; m < tile_rows(rows, t); m++) a[m] = splat(0);                                           \
         for (size_t c = 0; c < end; c++) {                                                                             \
           const f32x16 b = LOAD(w + c * LANES * BYTES);                                                                \
-          fetch(rows, w + c * LANES * BYTES);                                                                          \
+          fetch(w + c * LANES * BYTES);                                                                                \
           UNROLL for (int m = 0; m < tile_rows(rows, t); m++) a[m] += b * splat(((const float *)row_of(x, t + m))[k + c]); \
         }                                                                                                              \
         UNROLL for (int m = 0; m < tile_rows(rows, t); m++) total[t + m] += a[m];                                      \
