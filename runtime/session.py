@@ -24,24 +24,23 @@ def next_width(remaining: int, position: int, widths: Sequence[int], context: in
 
     ``widths`` ascend and start with 1; needs 1 <= remaining <= context - position.
     """
-    padded = (width for width in widths if width >= remaining and position + width <= context)
-    return next(padded, None) or _filled(remaining, widths)
+    return _covering(remaining, position, widths, context) or _filled(remaining, widths)
 
 
-def next_width_read(remaining: int, position: int, widths: Sequence[int], context: int) -> int:
+def next_width_of_reading(remaining: int, position: int, widths: Sequence[int], context: int) -> int:
     """Like ``next_width``, but two passes where they compute at most half of what padding makes of one.
 
     18 tokens are read as 16 and 2 where the next width is 64: mostly padding, whose arithmetic is waited for. Should
     the weights be, two passes take at most twice as long as one. What no width but 1 is filled by is not split: a pass
-    of one waits for the weights wherever it runs.
+    of one waits for the weights wherever it runs. Nor is it where, near the end of the context, no pass takes the rest.
     """
     width, filled = next_width(remaining, position, widths, context), _filled(remaining, widths)
-    if filled in (1, remaining) or width == filled:
-        return width
-    rest = next_width(remaining - filled, position + filled, widths, context)
-    # Near the end of the context no width may take the rest at once.
-    takes_rest = rest >= remaining - filled
-    return filled if takes_rest and 2 * (filled + rest) <= width else width
+    rest = _covering(remaining - filled, position + filled, widths, context)
+    return filled if filled > 1 and rest and 2 * (filled + rest) <= width else width
+
+
+def _covering(remaining: int, position: int, widths: Sequence[int], context: int) -> int | None:
+    return next((width for width in widths if width >= remaining and position + width <= context), None)
 
 
 def _filled(remaining: int, widths: Sequence[int]) -> int:
@@ -104,7 +103,7 @@ class Session:
     def _follow(self, sequence: Sequence[int], *, rows: int, logits: bool) -> Step:
         self.rewind(min(self.shared(sequence), len(sequence) - rows))
         # What is verified is one pass, as the cost model counts it.
-        next_pass = next_width if rows > 1 else next_width_read
+        next_pass = next_width if rows > 1 else next_width_of_reading
         steps = []
         while (start := self.position) < len(sequence):
             width = next_pass(len(sequence) - start, start, self.program.widths, self.context)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from paceline.runtime.null_device import NullProgram
 from paceline.runtime.program import Step
-from paceline.runtime.session import Session, next_width, next_width_read, shared_prefix
+from paceline.runtime.session import Session, next_width, next_width_of_reading, shared_prefix
 
 CONTEXT = 40
 widths = st.sets(st.integers(2, 64)).map(lambda more: (1, *sorted(more)))
@@ -34,7 +34,7 @@ def test_reading_in_more_passes_at_least_halves_the_tokens(
     widths: tuple[int, ...], position: int, remaining: int, slack: int
 ) -> None:
     context = position + remaining + slack
-    plain, read = (_passes(f, remaining, position, widths, context) for f in (next_width, next_width_read))
+    plain, read = (_passes(f, remaining, position, widths, context) for f in (next_width, next_width_of_reading))
     if read != plain:
         # all that differs is the pass that was padding; each split halves what is left to compute
         same = len(plain) - 1
@@ -57,7 +57,7 @@ def _passes(
 
 @pytest.mark.parametrize("remaining", [33, 45, 60, 63, 64])
 def test_near_the_end_of_the_context_a_reading_is_one_pass(remaining: int) -> None:
-    assert next_width_read(remaining, 960, (1, 2, 4, 8, 16, 64), 1024) == 64
+    assert next_width_of_reading(remaining, 960, (1, 2, 4, 8, 16, 64), 1024) == 64
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,7 @@ def test_near_the_end_of_the_context_a_reading_is_one_pass(remaining: int) -> No
     [(1, [1]), (3, [4]), (9, [16]), (17, [16, 1]), (18, [16, 2]), (32, [16, 16]), (33, [64]), (82, [64, 16, 2])],
 )
 def test_passes_of_a_reading(remaining: int, passes: list[int]) -> None:
-    widths, taken = (1, 2, 4, 8, 16, 64), []
-    while remaining > 0:
-        taken.append(next_width_read(remaining, 0, widths, 1024))
-        remaining -= taken[-1]
-    assert taken == passes
+    assert _passes(next_width_of_reading, remaining, 0, (1, 2, 4, 8, 16, 64), 1024) == passes
 
 
 def test_a_verify_is_one_pass_however_much_is_padding() -> None:
