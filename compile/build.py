@@ -9,7 +9,7 @@ from pathlib import Path
 from paceline.compile.cache import Cache, Entry, default_folder, place, versions
 from paceline.compile.cpu import needed
 from paceline.compile.jobs import Job, Made, Progress, Work
-from paceline.compile.output import Request, check_output, keep_measurements
+from paceline.compile.output import Request, asked_model, check_output, keep_measurements
 from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER
 from paceline.compile.pair import Candidate, candidates, chosen_context
 from paceline.compile.pipeline import Pipeline
@@ -29,6 +29,7 @@ def build(
     output: Path,
     target_precision: str = "f32",
     drafter_precision: str = "int8",
+    draft_vocabulary: int = 0,
     context: int | None = None,
     widths: tuple[int, ...] = WIDTHS,
     units: tuple[str, ...] | None = None,
@@ -40,16 +41,17 @@ def build(
 ) -> Bundle:
     """Compile a target and, where given, a drafter for the units of a SoC into a bundle at ``output``.
 
-    ``context`` is 512 tokens unless said, or as many as the models were trained for. A bundle of the same request is
-    built again in place; ``replace`` allows to replace another one. A program that cannot be made becomes a
-    ``Failure`` of the bundle. Without ``kernels`` CPU programs are traced, as those of GPUs are.
+    The drafter chooses among the ids below ``draft_vocabulary``, or among all where that is 0. ``context`` is 512
+    tokens unless said, or as many as the models were trained for. A bundle of the same request is built again in place;
+    ``replace`` allows to replace another one. A program that cannot be made becomes a ``Failure`` of the bundle.
+    Without ``kernels`` CPU programs are traced, as those of GPUs are.
     ``progress(what, done, total)`` counts finished pieces of work.
 
     Raises:
         CompileFailed: no program of the target could be made.
         PairError, PackageError, UsageError, OutputError: before any compiler is started.
     """
-    models = candidates(target, target_precision, drafter, drafter_precision)
+    models = candidates(target, target_precision, drafter, drafter_precision, draft_vocabulary)
     context = chosen_context(models, context)
     chosen, widths = _units(soc, units), _widths(widths, context)
     request = Request(
@@ -57,7 +59,7 @@ def build(
         units=frozenset(unit.name for unit in chosen),
         context=context,
         widths=widths,
-        models=tuple((model.role, model.package.spec.name, model.precision) for model in models),
+        models=tuple(asked_model(model.role, model.package.spec, model.precision) for model in models),
     )
     replace = check_output(output, request, replace=replace)
     if dump is not None:

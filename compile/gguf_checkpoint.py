@@ -12,7 +12,8 @@ from paceline.compile.families import family_of_gguf
 from paceline.compile.family import Family, check_spec
 from paceline.compile.gguf_file import GgufFile, open_gguf
 from paceline.compile.gguf_tokenizer import gguf_tokenizer
-from paceline.compile.gguf_weights import GgufWeights
+from paceline.compile.gguf_weights import GgufWeights, is_int4
+from paceline.compile.parameters import Matrix, matrix_of, parameters
 from paceline.compile.rope import llama3_from_factors
 from paceline.compile.settings import Settings
 from paceline.compile.tokenizer_file import check_vocabulary, token_ids
@@ -64,7 +65,15 @@ def _described(file: GgufFile, general: Settings) -> tuple[Family, ModelSpec]:
     settings = Settings(values=file.metadata, where=general.where, prefix=architecture + ".")
     spec = _with_tensors(family.from_gguf(settings, general.text("general.name", file.path.stem)), file, settings)
     check_spec(spec, general.where)
-    return family, spec
+    return family, msgspec.structs.replace(spec, exact_int4=_exact(family, spec, file))
+
+
+def _exact(family: Family, spec: ModelSpec, file: GgufFile) -> tuple[str, ...]:
+    """Matrices of attention whose tensors are int4 already, all of them."""
+    int4 = {name for name, tensor in file.tensors.items() if is_int4(tensor)}
+    matrices = (entry for entry in parameters(spec, 1, traced=False) if isinstance(entry, Matrix))
+    kept = (matrix for matrix in matrices if matrix_of(matrix.name) in ("qkv", "o"))
+    return tuple(matrix.name for matrix in kept if {family.gguf_name(name) for name in matrix.sources} <= int4)
 
 
 def _with_tensors(spec: ModelSpec, file: GgufFile, settings: Settings) -> ModelSpec:

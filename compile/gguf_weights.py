@@ -7,10 +7,15 @@ from gguf.constants import GGMLQuantizationType
 from numpy.typing import NDArray
 
 from paceline.compile.family import Family, expected_shapes
-from paceline.compile.gguf_file import GgufFile
+from paceline.compile.gguf_file import GgufFile, GgufTensor
 from paceline.compile.int4 import Blocks, from_q4_k
 from paceline.costmodel import ModelSpec
 from paceline.errors import CheckpointError
+
+
+def is_int4(tensor: GgufTensor) -> bool:
+    """Whether a tensor is stored in blocks that map onto int4 exactly."""
+    return bool(tensor.kind == GGMLQuantizationType.Q4_K)
 
 
 class GgufWeights:
@@ -48,7 +53,7 @@ class GgufWeights:
             CheckpointError: the file has no such tensor.
         """
         stored = self._stored(name)
-        if self._file.tensors[stored].kind != GGMLQuantizationType.Q4_K:
+        if not is_int4(self._file.tensors[stored]):
             return None
         found = from_q4_k(self._file.read_raw(stored), self.shape(name)[-1])
         order = self._order(name)

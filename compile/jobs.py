@@ -21,7 +21,7 @@ from paceline.compile.pair import Candidate
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_named, precision_on
 from paceline.compile.stored import Stored
-from paceline.costmodel import Role
+from paceline.costmodel import Role, cut_head
 from paceline.costmodel.work import kernels_take
 from paceline.errors import CompileFailed
 from paceline.partition import Failure
@@ -135,7 +135,7 @@ class Work:
 
     def _weights(self, job: Job) -> Entry:
         folder, package, precision = job.model.folder, job.model.package, job.stored
-        shape = msgspec.to_builtins(package.spec)
+        shape = msgspec.to_builtins(cut_head(package.spec, 0))  # the whole head is stored
         kind = (precision.name, precision.form, self.context)
         name = key("weights", shape, *kind, msgspec.to_builtins(package.files), by=_ARCHIVED_BY)
 

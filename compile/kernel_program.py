@@ -68,9 +68,9 @@ class _Step:
             self._feed_forward(f"layers.{i}", x)
         rows = self._normed("norm", x, "last_norm")
         head = "embedding" if spec.tied else "head"
-        logits = self._matmul("head", head, "from", rows, spec.vocabulary, spec.hidden, extra=(self.span,))
+        logits = self._matmul("head", head, "from", rows, spec.choices, spec.hidden, extra=(self.span,))
         ids = on.make(f"{n}xi32")
-        on.call("choose", "argmax", n, (logits, self.span, ids), vocabulary=spec.vocabulary)
+        on.call("choose", "argmax", n, (logits, self.span, ids), vocabulary=spec.choices)
         on.finish(results=(ids, logits), changed=(self.keys, self.values))
         return on
 
@@ -182,7 +182,7 @@ class _Step:
         extra: tuple[Value, ...] = (),
         into: Value | None = None,
     ) -> Value:
-        stored = self.precision.for_matrix(matrix_of(name))
+        stored = self.precision.for_matrix(matrix_of(name), exact=name in self.spec.exact_int4)
         blocks = -(-channels // LANES)
         size = stored.block_bytes(stored.columns(columns)) * (2 if kind in ("silu", "gelu") else 1)
         chunk = -(-blocks // min(_MOST_PARTS, blocks, max(1, blocks * size // _LEAST_BYTES)))

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from paceline.costmodel import ModelSpec, Role
 from paceline.costmodel.acceptance import ACCEPTANCE
 from paceline.costmodel.profile import PROFILE
 from paceline.errors import BundleError, OutputError
@@ -17,16 +18,23 @@ from paceline.partition import Bundle, read_bundle
 from paceline.partition.bundle import MANIFEST
 from paceline.partition.plan import PLAN
 
+Asked = tuple[Role, str, str, int]
+
+
+def asked_model(role: Role, spec: ModelSpec, precision: str) -> Asked:
+    """What of a model makes a request another one: role, name, precision, draft vocabulary."""
+    return role, spec.name, precision, spec.draft_vocabulary
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What somebody asked to compile: models as (role, name, precision), for which units of which SoC."""
+    """What somebody asked to compile: models as ``asked_model`` has them, for which units of which SoC."""
 
     soc: str
     units: frozenset[str]
     context: int
     widths: tuple[int, ...]
-    models: tuple[tuple[str, str, str], ...]
+    models: tuple[Asked, ...]
 
     @classmethod
     def of(cls, bundle: Bundle) -> Request:
@@ -37,7 +45,7 @@ class Request:
             units=frozenset(done | {failure.unit for failure in bundle.failures}),
             context=bundle.context,
             widths=bundle.widths,
-            models=tuple((model.role, model.spec.name, model.precision) for model in bundle.models),
+            models=tuple(asked_model(model.role, model.spec, model.precision) for model in bundle.models),
         )
 
 

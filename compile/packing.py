@@ -59,9 +59,9 @@ class Packed:
         whole[:rows, :columns] = block
         return {"packed": self.pack(whole)}
 
-    def for_matrix(self, matrix: str) -> Packed:
+    def for_matrix(self, matrix: str, *, exact: bool = False) -> Packed:
         """See ``Stored``."""
-        return PACKED[stored_as(matrix, self.name)]
+        return self if exact else PACKED[stored_as(matrix, self.name)]
 
 
 class PackedInt4(Packed):

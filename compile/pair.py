@@ -10,7 +10,8 @@ import msgspec
 from paceline.compile.package import TOKENIZER, Package, read_package
 from paceline.compile.precision import precision_named
 from paceline.compile.words import BYTES_PER_WORD
-from paceline.costmodel import ModelSpec, Role
+from paceline.costmodel import ModelSpec, Role, cut_head
+from paceline.costmodel.model_spec import NO_DRAFTER
 from paceline.errors import PackageError, PairError, UsageError
 from paceline.partition.bundle import CONTEXT
 
@@ -27,18 +28,22 @@ class Candidate:
 
 
 def candidates(
-    target: Path, target_precision: str, drafter: Path | None, drafter_precision: str
+    target: Path, target_precision: str, drafter: Path | None, drafter_precision: str, draft_vocabulary: int = 0
 ) -> tuple[Candidate, ...]:
-    """The target, and the drafter where one is given.
+    """The target, and the drafter where one is given: with a head of ``draft_vocabulary`` ids, or 0 for all.
 
     Raises:
         PackageError: one of them is no package, or damaged.
         PairError: their vocabularies differ.
-        UsageError: an unknown precision, or one that does not suit the model's sizes.
+        UsageError: an unknown precision, one that does not suit the model's sizes, or a draft vocabulary that no
+            drafter has.
     """
     models = [Candidate("target", target, read_package(target), target_precision)]
+    if drafter is None and draft_vocabulary:
+        raise UsageError(NO_DRAFTER.format(draft_vocabulary))
     if drafter is not None:
         package = read_package(drafter)
+        package = msgspec.structs.replace(package, spec=cut_head(package.spec, draft_vocabulary))
         same = package.files == models[0].package.files
         models.append(Candidate("drafter", drafter, package, drafter_precision, same_as_target=same))
         if not same:

@@ -20,16 +20,17 @@ _ONES = 16  # columns of the matrices of ones, one a kv head: the narrowest that
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """A weight [rows, columns]: the ``sources`` stacked along the rows."""
+    """A weight [rows, columns]: the ``sources`` stacked along the rows; ``exact`` where they are int4 already."""
 
     name: str
     rows: int
     columns: int
     sources: tuple[str, ...]
+    exact: bool = False
 
     def stored(self, precision: Stored) -> Stored:
         """How this matrix is stored in a model of ``precision``."""
-        return precision.for_matrix(matrix_of(self.name))
+        return precision.for_matrix(matrix_of(self.name), exact=self.exact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,12 @@ def declared(parameter: Parameter, precision: Stored) -> dict[str, Part]:
 
 def _layer(spec: ModelSpec, at: str) -> list[Parameter]:
     q, kv = spec.heads * spec.head_size, spec.kv_heads * spec.head_size
+    qkv, o = f"{at}.qkv", f"{at}.o"
+    joined = tuple(f"{at}.{name}.weight" for name in "qkv")
     found: list[Parameter] = [
         Vector(f"{at}.attention_norm", spec.hidden, (f"{at}.attention_norm.weight",)),
-        Matrix(f"{at}.qkv", q + 2 * kv, spec.hidden, tuple(f"{at}.{name}.weight" for name in "qkv")),
-        Matrix(f"{at}.o", spec.hidden, q, (f"{at}.o.weight",)),
+        Matrix(qkv, q + 2 * kv, spec.hidden, joined, exact=qkv in spec.exact_int4),
+        Matrix(o, spec.hidden, q, (f"{o}.weight",), exact=o in spec.exact_int4),
         Vector(f"{at}.ffn_norm", spec.hidden, (f"{at}.ffn_norm.weight",)),
         Matrix(f"{at}.gate_up", 2 * spec.ffn, spec.hidden, (f"{at}.gate.weight", f"{at}.up.weight")),
         Matrix(f"{at}.down", spec.hidden, spec.ffn, (f"{at}.down.weight",)),

@@ -58,8 +58,8 @@ def _whole(x: Tensor | Rows) -> Tensor:
 class Precision(Stored, Protocol):
     """One way to store the matrices of a model and to use them in a traced program."""
 
-    def for_matrix(self, matrix: str) -> Precision:
-        """What a matrix is used as at this precision."""
+    def for_matrix(self, matrix: str, *, exact: bool = False) -> Precision:
+        """What a matrix is used as at this precision, ``exact`` or not: traced, int4 is wider than int8."""
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         """f32 activations [n, columns] times the transposed matrix: f32 [n, rows]."""
@@ -84,7 +84,7 @@ class F32:
     def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         return {"weight": block}
 
-    def for_matrix(self, matrix: str) -> Self:
+    def for_matrix(self, matrix: str, *, exact: bool = False) -> Self:
         return self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
@@ -111,7 +111,7 @@ class F16:
         limit = np.float32(np.finfo(np.float16).max)
         return {"weight": np.clip(block, -limit, limit).astype(np.float16)}
 
-    def for_matrix(self, matrix: str) -> Self:
+    def for_matrix(self, matrix: str, *, exact: bool = False) -> Self:
         return self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
@@ -150,7 +150,7 @@ class Int8:
         scale[scale == 0] = 1
         return {"weight": np.rint(block / scale[:, None]).astype(np.int8), "scale": scale}
 
-    def for_matrix(self, matrix: str) -> Self:
+    def for_matrix(self, matrix: str, *, exact: bool = False) -> Self:
         return self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
@@ -206,7 +206,7 @@ class Int4:
         pairs = blocks.nibbles[:, ::2] | blocks.nibbles[:, 1::2] << 4
         return {"weight": pairs.view("<i4"), "scale": blocks.group_scales(), "low": blocks.group_lows()}
 
-    def for_matrix(self, matrix: str) -> Precision:
+    def for_matrix(self, matrix: str, *, exact: bool = False) -> Precision:
         return self.kept if stored_as(matrix, "int4") == "int8" else self
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:

@@ -36,8 +36,11 @@ class Stored(Protocol):
     def store(self, block: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Stored parts of some rows [rows, columns]."""
 
-    def for_matrix(self, matrix: str) -> Stored:
-        """How a matrix (``embedding``, ``head``, ``qkv``, ``o``, ``gate_up``, ``down``) is stored at this precision."""
+    def for_matrix(self, matrix: str, *, exact: bool = False) -> Stored:
+        """How a matrix (``embedding``, ``head``, ``qkv``, ``o``, ``gate_up``, ``down``) is stored at this precision.
+
+        ``exact`` says that its checkpoint has it in the blocks of int4: kernels lose nothing then by taking these.
+        """
 
 
 @runtime_checkable

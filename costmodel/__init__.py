@@ -31,7 +31,7 @@ from paceline.costmodel.memory import (
     stored_as,
     weights_bytes,
 )
-from paceline.costmodel.model_spec import Experts, ModelSpec, Rope
+from paceline.costmodel.model_spec import Experts, ModelSpec, Rope, cut_head
 from paceline.costmodel.overlap import ALONE, Slowdown, overlapped_round
 from paceline.costmodel.profile import Contention, Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
@@ -74,6 +74,7 @@ __all__ = [
     "can_gain",
     "check_alpha",
     "count_rounds",
+    "cut_head",
     "expected_tokens",
     "find_model",
     "footprint",

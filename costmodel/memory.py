@@ -34,6 +34,15 @@ def stored_as(matrix: str, precision: Dtype) -> Dtype:
     return "int8" if precision == "int4" and matrix in KEPT_BY_INT4 else precision
 
 
+def saved_exactly(spec: ModelSpec, precision: Dtype) -> int:
+    """Bytes that matrices of ``exact_int4`` take less than the int8 that others of their kind are kept at."""
+    q, k, v, o = layer_matrices(spec)
+    shapes = {"qkv": (q, k, v), "o": (o,)}
+    exact = spec.exact_int4 if precision == "int4" else ()
+    found = (shape for name in exact for shape in shapes[name.rpartition(".")[2]])
+    return sum(matrix_bytes(*shape, "int8") - matrix_bytes(*shape, "int4") for shape in found)
+
+
 def head_stored_as(spec: ModelSpec, precision: Dtype) -> Dtype:
     """What the head is stored as: a tied one is the embedding."""
     return stored_as("embedding" if spec.tied else "head", precision)
@@ -79,11 +88,11 @@ def parameters(spec: ModelSpec) -> int:
 
 
 def weights_bytes(spec: ModelSpec, precision: Dtype) -> int:
-    """Bytes of all parameters at ``precision``."""
+    """Bytes of all parameters at ``precision``, as kernels read them."""
     matrices = sum(
         times * matrix_bytes(rows, columns, stored) for times, rows, columns, stored in _all_matrices(spec, precision)
     )
-    return matrices + _norm_elements(spec) * _F32
+    return matrices - saved_exactly(spec, precision) + _norm_elements(spec) * _F32
 
 
 def cache_rows(context: int) -> int:
@@ -119,6 +128,6 @@ def footprint(
         weights=weights,
         packed=packed,
         caches=cache_bytes(spec, context),
-        logits=width * spec.vocabulary * _F32,
+        logits=width * spec.choices * _F32,
         program=program,
     )

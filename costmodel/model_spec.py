@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from paceline.errors import UsageError
+
 SCHEMA = 1
+NO_DRAFTER = "draft vocabulary {} means nothing without a drafter; give --drafter"
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -43,6 +46,9 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         rope: rotary embedding of layers that see everything.
         local_rope: that of the layers in ``sliding_layers``; None means the same.
         sliding_window: tokens that a sliding layer sees, its own included; 0 where there are no such layers.
+        draft_vocabulary: of a drafter whose head is cut short: it chooses among the ids below this; 0 means all.
+        exact_int4: attention's matrices (``layers.3.qkv``, ``layers.3.o``) that the checkpoint has in blocks of int4:
+            kernels take them as they are at int4, where they keep others of their kind at int8.
         tied: the head is the embedding.
         qkv_bias: biases on the q, k and v projections.
         qk_norm: RMS norm on each head of q and k.
@@ -68,6 +74,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     local_rope: Rope | None = None
     sliding_window: int = 0
     sliding_layers: tuple[int, ...] = ()
+    draft_vocabulary: Annotated[int, msgspec.Meta(ge=0)] = 0
+    exact_int4: tuple[str, ...] = ()
     tied: bool = False
     qkv_bias: bool = False
     qk_norm: bool = False
@@ -76,3 +84,23 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     embedding_scale: float = 1.0
     attention_scale: float = 0.0
     experts: Experts | None = None
+
+    @property
+    def choices(self) -> int:
+        """Ids that the head chooses among: logits of a token."""
+        return min(self.draft_vocabulary or self.vocabulary, self.vocabulary)
+
+
+def cut_head(spec: ModelSpec, choices: int) -> ModelSpec:
+    """A drafter that chooses among the ids below ``choices`` only, or among all where that is 0.
+
+    Ids of byte-pair encodings are in the order of their merges, frequent ones first, which is a ranking that costs
+    nothing (FR-Spec, arXiv 2502.14856, counts instead). What cannot be drafted the target says itself: the text stays
+    the same.
+
+    Raises:
+        UsageError: the model has fewer ids.
+    """
+    if not 0 <= choices <= spec.vocabulary:
+        raise UsageError(f"draft vocabulary {choices} is not within the {spec.vocabulary} ids of {spec.name}")
+    return msgspec.structs.replace(spec, draft_vocabulary=choices if choices < spec.vocabulary else 0)

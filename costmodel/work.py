@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from paceline.costmodel.memory import ffn_matrices, head_stored_as, layer_matrices, matrix_bytes, stored_as
+from paceline.costmodel.memory import (
+    ffn_matrices,
+    head_stored_as,
+    layer_matrices,
+    matrix_bytes,
+    saved_exactly,
+    stored_as,
+)
 from paceline.costmodel.model_spec import ModelSpec
 from paceline.costmodel.traced import Program, traced_launches, traced_traffic
 from paceline.targets import Dtype
@@ -128,16 +135,17 @@ def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, prog
     Without ``program``, what has to be computed: every weight is read once, and nothing is copied.
     ``context`` is how many positions attention reads: all that there is room for in a traced program, which masks
     what is not there, and in one of kernels what is there, the new tokens included; of that, layers with a window
-    read what is in it.
+    read what is in it. A head that is cut short is whole in traced programs, which drop the rest afterwards.
     """
     rows = elementwise(width * spec.hidden, operations=4)
-    head = replace(
-        linear(width, spec.vocabulary, spec.hidden, head_stored_as(spec, precision)), logits=width * spec.vocabulary
-    )
+    traced = program not in (None, "kernels")
+    multiplied = spec.vocabulary if traced else spec.choices
+    head = replace(linear(width, multiplied, spec.hidden, head_stored_as(spec, precision)), logits=width * spec.choices)
+    saved = Work(bytes_read=0 if traced else -saved_exactly(spec, precision))
     sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
     whole, window = (layer(spec, width, positions, precision) for positions in (context, seen))
-    work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head
+    work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head + saved
     if program == "kernels":
         return replace(work, dispatches=kernel_calls(spec, precision))
     return _traced(work, spec, width, context, precision, program) if program else work

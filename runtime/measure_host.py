@@ -23,7 +23,8 @@ class TimedProgram:
     """A program that counts the ``seconds`` of its passes."""
 
     def __init__(self, program: Program) -> None:
-        self.widths, self.context, self.vocabulary = program.widths, program.context, program.vocabulary
+        self.widths, self.context = program.widths, program.context
+        self.vocabulary, self.choices = program.vocabulary, program.choices
         self.seconds = 0.0
         self._program = program
 

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from paceline.compile import archive, import_model, open_weights, read_package
 from paceline.compile.archive import stored_blocks
+from paceline.compile.int4 import GROUP, dequantise
 from paceline.compile.package import Weights
+from paceline.compile.packing import PACKED
 from paceline.compile.parameters import Matrix, declared, parameters
 from paceline.compile.precision import PRECISIONS, Int4, Int8, Precision
 from paceline.costmodel import ModelSpec
+from tests.compile.packed import read_int4
 
 Opened = tuple[ModelSpec, Weights]
 CONTEXT = 64
@@ -55,7 +58,18 @@ def test_q4_k_is_not_rounded_again(q4_k_model: Opened, monkeypatch: pytest.Monke
     assert (nibbles.astype(np.float32) * scale - low == exact.reshape(nibbles.shape)).all()
 
 
-def test_attention_and_the_embedding_of_int4_are_int8(q4_k_model: Opened) -> None:
+def test_kernels_take_attention_as_the_checkpoint_has_it(q4_k_model: Opened) -> None:
+    spec, weights = q4_k_model
+    assert spec.exact_int4 == tuple(f"layers.{i}.{name}" for i in range(spec.layers) for name in ("qkv", "o"))
+    for name in ("layers.0.qkv", "layers.1.o"):
+        wanted = matrix(spec, name)
+        found = joined(stored_blocks(wanted, weights, PACKED["int4"]))[f"{name}.packed"]
+        groups = wanted.columns // GROUP
+        exact = np.concatenate([weights.read(source) for source in wanted.sources])
+        assert (dequantise(read_int4(found, groups)) == exact).all()
+
+
+def test_traced_attention_and_the_embedding_of_int4_are_int8(q4_k_model: Opened) -> None:
     spec, weights = q4_k_model
     for name in ("embedding", "layers.0.o"):
         found = joined(stored_blocks(matrix(spec, name), weights, Int4()))

@@ -88,6 +88,12 @@ def test_q4_k_is_handed_out_as_it_is(tiny_gguf: Callable[..., Path], family: str
             np.testing.assert_array_equal(dequantise(blocks), weights.read(name), err_msg=name)
 
 
+def test_attention_that_is_four_bits_already_is_named(tiny_gguf: Callable[..., Path]) -> None:
+    whole = read_gguf_spec(tiny_gguf("llama", kind="Q4_K", **WIDE)).exact_int4
+    assert "layers.0.qkv" in whole and "layers.0.o" in whole
+    assert not read_gguf_spec(tiny_gguf("llama", kind="Q4_0")).exact_int4
+
+
 def test_other_types_are_no_blocks(tiny_gguf: Callable[..., Path]) -> None:
     weights = weights_of(tiny_gguf("llama", kind="Q4_0"))
     assert all(weights.blocks(name) is None for name in weights.names())

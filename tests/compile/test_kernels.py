@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from paceline.compile.kernel_calls import PRECISIONS
+from paceline.costmodel import cut_head
 from paceline.targets import ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS, instruction_set
 from tests.compile.kernel_programs import Tiny, emulated, native, tiny
@@ -85,3 +87,20 @@ def test_logits_are_the_same_bits_on_every_processor(
     assert np.isfinite(wanted).all() and np.ptp(wanted, axis=1).min() > 1
     for width in WIDTHS[family]:
         assert (run(family, precision, kernels, width) == wanted[:width]).all(), width
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("family", ["llama", "gemma3"])  # a head of its own, and the embedding
+def test_a_head_that_is_cut_short_gives_the_first_logits(
+    family: str, precision: str, tiny_package: Callable[..., Path], tmp_path: Path, host: ProcessingUnit
+) -> None:
+    best, count = instruction_set(host), 100  # no multiple of a block
+    if best is None:
+        pytest.skip("there are no kernels for this processor")
+    made = tiny(tiny_package(family), precision, tmp_path, context=CONTEXT, widths=(4,))
+    whole, cut = (
+        some.logits(some.program(best.name, host), native(), TOKENS[:4], POSITION)
+        for some in (made, replace(made, spec=cut_head(made.spec, count)))
+    )
+    assert cut.shape == (4, count) and (cut == whole[:, :count]).all()

@@ -14,6 +14,7 @@ from paceline.compile.int4 import Blocks, dequantise, quantise
 from paceline.compile.packing import PACKED, PackedInt4
 from paceline.compile.precision import F16, Int8
 from paceline.costmodel.work import LANES
+from tests.compile.packed import read_int4
 
 # rows beyond a block of 16; columns beyond a group of 32, and beyond a super-block of 256
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 600), st.integers(0, 1000))
@@ -50,30 +51,6 @@ def read_int8(raw: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.flo
         word, byte = divmod(column, 4)
         weights[row, column] = int(raw[row // LANES, 64 + word * 64 + row % LANES * 4 + byte]) - 128
     return weights, scales
-
-
-def read_int4(raw: NDArray[np.uint8], groups: int) -> Blocks:
-    """Super-block by super-block."""
-    rows, supers = raw.shape[0] * LANES, -(-groups // 8)
-    nibbles = np.empty((rows, groups * 32), np.uint8)
-    scales, lows = (np.empty((rows, groups), np.uint8) for _ in range(2))
-    d, dmin = (np.empty((rows, supers), np.float16) for _ in range(2))
-    for row in range(rows):
-        block, lane, at = raw[row // LANES], row % LANES, 0
-        for index in range(supers):
-            some = min(8, groups - index * 8)
-            d[row, index], dmin[row, index] = block[at : at + 64].view(np.float16).reshape(2, LANES)[:, lane]
-            factors, words = at + 64, at + 64 + -(-some * 32 // 64) * 64
-            for group in range(some):
-                place, own = index * 8 + group, factors + group * 32 + lane
-                scales[row, place], lows[row, place] = block[own], block[own + LANES]
-                for i, j in np.ndindex(4, 4):
-                    byte = block[words + group * 256 + i * 64 + lane * 4 + j]
-                    nibbles[row, place * 32 + 8 * i + j] = byte & 15
-                    nibbles[row, place * 32 + 8 * i + 4 + j] = byte >> 4
-            at = words + some * 256
-    assert at == raw.shape[1]
-    return Blocks(nibbles, scales, lows, d, dmin)
 
 
 def assert_same(found: Blocks, wanted: Blocks) -> None:
@@ -135,3 +112,8 @@ def test_int4_keeps_attention_and_the_embedding_at_int8() -> None:
     assert all(PACKED["int4"].for_matrix(matrix) is PACKED["int8"] for matrix in ("embedding", "qkv", "o"))
     assert all(PACKED["int4"].for_matrix(matrix) is PACKED["int4"] for matrix in ("head", "gate_up", "down"))
     assert all(PACKED[name].for_matrix("qkv") is PACKED[name] for name in ("f32", "f16", "int8"))
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_what_a_checkpoint_has_in_four_bits_is_kept_so_at_int4_and_nowhere_else(name: str) -> None:
+    assert PACKED[name].for_matrix("qkv", exact=True) is PACKED[name]

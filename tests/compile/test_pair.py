@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from paceline.compile.package import read_package
 from paceline.compile.pair import candidates
 from paceline.errors import UsageError
 
@@ -17,3 +18,15 @@ def test_columns_that_do_not_fill_words_are_refused(tiny_package: Callable[..., 
     assert len(candidates(package, "f32", None, "int8")) == 1
     with pytest.raises(UsageError, match=rf"130\) columns; {precision} needs multiples of 4"):
         candidates(package, precision, None, "int8")
+
+
+def test_only_a_drafter_chooses_among_fewer_ids(tiny_package: Callable[..., Path]) -> None:
+    package = tiny_package("llama")
+    ids = read_package(package).spec.vocabulary
+    target, drafter = candidates(package, "f32", package, "int8", 100)
+    assert (target.package.spec.choices, drafter.package.spec.choices, drafter.same_as_target) == (ids, 100, True)
+    assert candidates(package, "f32", package, "int8", ids) == candidates(package, "f32", package, "int8")
+    with pytest.raises(UsageError, match=f"{ids + 1} is not within the {ids} ids"):
+        candidates(package, "f32", package, "int8", ids + 1)
+    with pytest.raises(UsageError, match="draft vocabulary 100 means nothing without a drafter"):
+        candidates(package, "f32", None, "int8", 100)

@@ -44,6 +44,13 @@ def test_int4_keeps_attention_and_a_tied_head_in_bytes() -> None:
     assert weights_bytes(SPEC, "int4") == 32 * (8 + 4) + attended + fed * (32 // 2 + 2 + 4) + 4 * VECTORS
 
 
+def test_what_a_checkpoint_has_in_four_bits_is_not_kept_in_eight() -> None:
+    exact = msgspec.structs.replace(SPEC, exact_int4=("layers.0.qkv", "layers.1.qkv", "layers.1.o"))
+    rows = 2 * (8 + 4 + 4) + 8
+    assert weights_bytes(SPEC, "int4") - weights_bytes(exact, "int4") == rows * ((8 + 4) - (32 // 2 + 2 + 4))
+    assert weights_bytes(exact, "int8") == weights_bytes(SPEC, "int8")
+
+
 def test_an_untied_head_counts() -> None:
     untied = msgspec.structs.replace(SPEC, tied=False)
     assert parameters(untied) - parameters(SPEC) == 32 * 8

@@ -15,7 +15,9 @@ from paceline.costmodel import (
     forward,
     layer,
     matmul,
+    matrix_bytes,
     parameters,
+    weights_bytes,
 )
 from paceline.costmodel.traced import Program
 from paceline.costmodel.work import elementwise, feed_forward, kernels_take
@@ -84,6 +86,33 @@ def test_kernels_are_a_handful_of_launches_and_do_what_has_to_be_done(precision:
     assert called.dispatches == 2 * calls + 4 < traced.dispatches
     assert (called.operations, called.bytes) == (least.operations, least.bytes)
     assert called.operations == traced.operations and called.bytes < traced.bytes
+
+
+@pytest.mark.parametrize("precision", ["f32", "int8", "int4"])
+def test_a_head_that_is_cut_short_is_read_as_far(precision: Dtype) -> None:
+    cut = msgspec.structs.replace(TINY, draft_vocabulary=TINY.vocabulary // 4)
+
+    def works(program: Program) -> tuple[Work, Work]:
+        whole, less = (forward(spec, width=2, context=64, precision=precision, program=program) for spec in (TINY, cut))
+        return whole, less
+
+    whole, less = works("kernels")
+    rest = TINY.vocabulary - cut.choices
+    stored = "int8" if precision == "int4" and TINY.tied else precision
+    assert whole.bytes_read - less.bytes_read == matrix_bytes(rest, TINY.hidden, stored)
+    assert whole.logits - less.logits == 2 * rest
+    whole, less = works("cpu")
+    assert whole.bytes == less.bytes and less.logits == 2 * cut.choices
+
+
+def test_what_is_four_bits_already_is_read_so() -> None:
+    exact = msgspec.structs.replace(TINY, exact_int4=("layers.0.qkv", "layers.1.o"))
+    cases: dict[Program, int] = {"kernels": weights_bytes(TINY, "int4") - weights_bytes(exact, "int4"), "cpu": 0}
+    for program, saved in cases.items():
+        before, after = (
+            forward(spec, width=1, context=64, precision="int4", program=program).bytes for spec in (TINY, exact)
+        )
+        assert before - after == saved
 
 
 def test_kernels_read_the_window_of_layers_that_have_one() -> None:

@@ -45,13 +45,14 @@ def run(*arguments: object) -> Result:
 def test_options_reach_the_build(asked: dict[str, Any], tmp_path: Path) -> None:
     models = ("--target", tmp_path / "large@f16", "--drafter", tmp_path / "small")
     result = run(
-        "--soc", "rk3588", *models, "-o", "out", "--widths", "1,4", "--unit", "cpu", "--context", 64, "--force"
-    )
+        "--soc", "rk3588", *models, "-o", "out", "--widths", "1,4", "--unit", "cpu", "--context", 64, "--force",
+        "--draft-vocabulary", 32000,
+    )  # fmt: skip
     assert result.exit_code == 0
     assert (asked["target"], asked["target_precision"]) == (tmp_path / "large", "f16")
     assert (asked["drafter"], asked["drafter_precision"]) == (tmp_path / "small", "int8")
     assert (asked["soc"].name, asked["widths"], asked["units"], asked["context"]) == ("rk3588", (1, 4), ("cpu",), 64)
-    assert (asked["replace"], asked["kernels"]) == (True, True)
+    assert (asked["replace"], asked["kernels"], asked["draft_vocabulary"]) == (True, True, 32000)
 
 
 def test_programs_can_be_traced_where_there_are_kernels(asked: dict[str, Any], tmp_path: Path) -> None:
@@ -102,6 +103,7 @@ def test_json_is_the_manifest() -> None:
         ({"--widths": "1,two"}, 2, "--widths '1,two' is no list of numbers"),
         ({"--target": "nowhere"}, 1, "nowhere is not a model package"),
         ({"--jobs": "0"}, 2, "jobs"),
+        ({"--draft-vocabulary": "-1"}, 2, "draft-vocabulary"),
     ],
 )
 def test_one_sentence_for_what_cannot_be(tmp_path: Path, options: dict[str, str], code: int, sentence: str) -> None:

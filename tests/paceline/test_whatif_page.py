@@ -189,6 +189,26 @@ def test_alphas_say_whose_they_are(run: Run, tmp_path: Path) -> None:
     assert "alpha 0.89 of int8, 0.14 of prompt lookup (measured on all tasks)" in result.stdout
 
 
+def test_a_drafter_that_chooses_among_fewer_ids_is_quicker(run: Run, tmp_path: Path) -> None:
+    def fastest(ids: int) -> tuple[float, float]:
+        """Least seconds per token plain, and with drafts."""
+        run(*PAIR, "--alpha", 0.8, "--draft-vocabulary", ids, "--csv", tmp_path / f"{ids}.csv")
+        rows = list(csv.DictReader((tmp_path / f"{ids}.csv").read_text().splitlines()))
+        plain, drafted = (
+            min(float(row["seconds_per_token"]) for row in rows if (row["draft_length"] != "0") == drafts)
+            for drafts in (False, True)
+        )
+        return plain, drafted
+
+    (plain, drafted), (plain_again, quicker) = fastest(0), fastest(16000)
+    assert plain_again == plain and quicker < drafted
+
+
+def test_a_draft_vocabulary_needs_a_drafter(run: Run) -> None:
+    result = run("--soc", "rpi5", "--target", "qwen2.5-1.5b", "--draft-vocabulary", 500)
+    assert result.exit_code == 2 and "draft vocabulary 500 means nothing without a drafter" in result.stderr
+
+
 def test_an_alpha_needs_a_drafter(run: Run) -> None:
     result = run("--soc", "rpi5", "--target", "qwen2.5-1.5b", "--alpha", 0.5)
     assert result.exit_code == 2 and "alpha means nothing without a drafter; give --drafter" in result.stderr
@@ -221,6 +241,7 @@ def test_an_alpha_needs_a_drafter(run: Run) -> None:
         (("--sweep", "alpha=0:1"), "is no range; write start:stop:step"),
         (("--sweep", "alpha=0:1:1e-9"), "a sweep has at most 1000000 points"),
         (("--sweep", "beta=1"), "expected one of alpha, context, bandwidth"),
+        (("--draft-vocabulary", "999999"), "draft vocabulary 999999 is not within the 128256 ids of"),
         (("--soc", "imx96"), "unknown SoC 'imx96'"),
         (("--target", "llama-9"), "unknown model 'llama-9'; known: gemma-3-1b"),
     ],

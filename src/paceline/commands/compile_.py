@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
-from paceline.commands.options import SocName
+from paceline.commands.options import DraftVocabulary, SocName
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def page(
     target: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " f32 unless said.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The new folder.")],
     drafter: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " int8 unless said.")] = "",
+    draft_vocabulary: DraftVocabulary = 0,
     context: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of prompt and answer together; default 512 or the model's.")
     ] = None,
@@ -63,6 +64,7 @@ def page(
             target_precision=target_precision,
             drafter=drafter_folder if drafter else None,
             drafter_precision=drafter_precision,
+            draft_vocabulary=draft_vocabulary,
             output=output,
             context=context,
             widths=_numbers(widths),
@@ -105,11 +107,13 @@ def _show(bundle: Bundle, output: Path) -> None:
     widths = ", ".join(map(str, bundle.widths))
     print(f"{output}: {bundle.name} for {bundle.soc.name}, context {bundle.context}, widths {widths}")
     for model in bundle.models:
+        spec = model.spec
+        cut = f", drafts among {spec.choices} of {spec.vocabulary} ids" if spec.draft_vocabulary else ""
         for name in dict.fromkeys(model.weights.values()):
             units = (unit for unit, weights in model.weights.items() if weights == name)
             where = ", ".join(f"{unit} ({model.kernels.get(unit, 'traced')})" for unit in units)
             size = f"{bundle.files[name].bytes / 1e6:.1f} MB of weights"
-            print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}")
+            print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}{cut}")
         for unit, needs in model.needs.items():
             print(f"    {unit}: {_checked(needs, bundle.soc.unit(unit))}")
     for failure in bundle.failures:

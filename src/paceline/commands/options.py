@@ -39,6 +39,9 @@ MinConfidence = Annotated[
     float, typer.Option(help="Stop drafting after a token that the drafter gives less than this probability.")
 ]
 MaxDraftLength = Annotated[int, typer.Option(min=0, max=64, help="Longest draft to consider.")]
+DraftVocabulary = Annotated[
+    int, typer.Option(metavar="N", min=0, help="The drafter chooses among the first N ids only (default: all).")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first prompts, this many.")]
 Tokens = Annotated[int, typer.Option(min=2, help="Tokens to generate after each prompt.")]
 MemoryGib = Annotated[

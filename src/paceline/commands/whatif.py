@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paceline import console
-from paceline.commands.options import AsJson, MaxDraftLength, MemoryGib, SocName, in_bytes, written_file
+from paceline.commands.options import (
+    AsJson,
+    DraftVocabulary,
+    MaxDraftLength,
+    MemoryGib,
+    SocName,
+    in_bytes,
+    written_file,
+)
 from paceline.commands.plotting import Chart, ChartName, Plot, check_options, plot_sweep, plot_what_if
 
 if TYPE_CHECKING:
@@ -62,6 +70,7 @@ def page(
     soc: SocName,
     target: _Target,
     drafter: _Drafter = "",
+    draft_vocabulary: DraftVocabulary = 0,
     alpha: _Alpha = None,
     acceptance: _Acceptance = None,
     precision: _Precision = None,
@@ -95,7 +104,7 @@ def page(
     check_options(plot, chart, axes=axes, beside=csv)
     if csv is not None:
         check_place(csv)
-    target_spec, drafter_spec = model_named(target), model_named(drafter) if drafter else None
+    target_spec, drafter_spec = model_named(target), read.read_drafter(drafter, draft_vocabulary)
     board = _soc(soc)
     overrides = read.read_overrides(board, override or ())
     read.check_sweep_options(axes, board, alpha=alpha, context=context, overrides=overrides, all_lengths=all_lengths)
