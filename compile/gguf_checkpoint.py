@@ -12,7 +12,7 @@ from paceline.compile.families import family_of_gguf
 from paceline.compile.family import Family, check_spec
 from paceline.compile.gguf_file import GgufFile, open_gguf
 from paceline.compile.gguf_tokenizer import gguf_tokenizer
-from paceline.compile.gguf_weights import GgufWeights, is_int4
+from paceline.compile.gguf_weights import GgufWeights, maps_onto_int4
 from paceline.compile.parameters import Matrix, matrix_of, parameters
 from paceline.compile.rope import llama3_from_factors
 from paceline.compile.settings import Settings
@@ -69,8 +69,8 @@ def _described(file: GgufFile, general: Settings) -> tuple[Family, ModelSpec]:
 
 
 def _exact(family: Family, spec: ModelSpec, file: GgufFile) -> tuple[str, ...]:
-    """Matrices of attention whose tensors are int4 already, all of them."""
-    int4 = {name for name, tensor in file.tensors.items() if is_int4(tensor)}
+    """Names of attention's matrices of which all tensors are int4 already."""
+    int4 = {name for name, tensor in file.tensors.items() if maps_onto_int4(tensor)}
     matrices = (entry for entry in parameters(spec, 1, traced=False) if isinstance(entry, Matrix))
     kept = (matrix for matrix in matrices if matrix_of(matrix.name) in ("qkv", "o"))
     return tuple(matrix.name for matrix in kept if {family.gguf_name(name) for name in matrix.sources} <= int4)

@@ -13,7 +13,7 @@ from paceline.costmodel import ModelSpec
 from paceline.errors import CheckpointError
 
 
-def is_int4(tensor: GgufTensor) -> bool:
+def maps_onto_int4(tensor: GgufTensor) -> bool:
     """Whether a tensor is stored in blocks that map onto int4 exactly."""
     return bool(tensor.kind == GGMLQuantizationType.Q4_K)
 
@@ -53,7 +53,7 @@ class GgufWeights:
             CheckpointError: the file has no such tensor.
         """
         stored = self._stored(name)
-        if not is_int4(self._file.tensors[stored]):
+        if not maps_onto_int4(self._file.tensors[stored]):
             return None
         found = from_q4_k(self._file.read_raw(stored), self.shape(name)[-1])
         order = self._order(name)

@@ -21,7 +21,7 @@ from paceline.compile.pair import Candidate
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_named, precision_on
 from paceline.compile.stored import Stored
-from paceline.costmodel import Role, cut_head
+from paceline.costmodel import ModelSpec, Role, whole_head
 from paceline.costmodel.work import kernels_take
 from paceline.errors import CompileFailed
 from paceline.partition import Failure
@@ -118,7 +118,7 @@ class Work:
         wanted = self.kernels and kernels_take(model.package.spec)
         kernels = instruction_set(unit) if wanted else None
         return Capture(
-            spec=model.package.spec,
+            spec=_read_by(model, kernels is not None),
             precision=model.precision,
             form=FORM if kernels else precision_on(model.precision, unit).form,
             kernels=kernels.name if kernels else "",
@@ -135,7 +135,7 @@ class Work:
 
     def _weights(self, job: Job) -> Entry:
         folder, package, precision = job.model.folder, job.model.package, job.stored
-        shape = msgspec.to_builtins(cut_head(package.spec, 0))  # the whole head is stored
+        shape = msgspec.to_builtins(whole_head(_read_by(job.model, bool(job.capture.kernels))))
         kind = (precision.name, precision.form, self.context)
         name = key("weights", shape, *kind, msgspec.to_builtins(package.files), by=_ARCHIVED_BY)
 
@@ -187,3 +187,9 @@ def _failure(model: Candidate, unit: ProcessingUnit, reason: str, error: Compile
         reason=reason,
         command="" if error is None else shlex.join(error.command),
     )
+
+
+def _read_by(model: Candidate, kernels: bool) -> ModelSpec:
+    """The model without what its program does not see: matrices that are four bits already, but for kernels at int4."""
+    spec = model.package.spec
+    return spec if kernels and model.precision == "int4" else msgspec.structs.replace(spec, exact_int4=())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,7 @@ import msgspec
 from paceline.compile.package import TOKENIZER, Package, read_package
 from paceline.compile.precision import precision_named
 from paceline.compile.words import BYTES_PER_WORD
-from paceline.costmodel import ModelSpec, Role, cut_head
-from paceline.costmodel.model_spec import NO_DRAFTER
+from paceline.costmodel import ModelSpec, Role, cut_head, drafter_choosing, whole_head
 from paceline.errors import PackageError, PairError, UsageError
 from paceline.partition.bundle import CONTEXT
 
@@ -38,12 +38,11 @@ def candidates(
         UsageError: an unknown precision, one that does not suit the model's sizes, or a draft vocabulary that no
             drafter has.
     """
-    models = [Candidate("target", target, read_package(target), target_precision)]
-    if drafter is None and draft_vocabulary:
-        raise UsageError(NO_DRAFTER.format(draft_vocabulary))
-    if drafter is not None:
-        package = read_package(drafter)
-        package = msgspec.structs.replace(package, spec=cut_head(package.spec, draft_vocabulary))
+    models = [Candidate("target", target, _with_spec(read_package(target), whole_head), target_precision)]
+    if drafter is None:
+        drafter_choosing(None, draft_vocabulary)
+    else:
+        package = _with_spec(read_package(drafter), lambda spec: cut_head(spec, draft_vocabulary))
         same = package.files == models[0].package.files
         models.append(Candidate("drafter", drafter, package, drafter_precision, same_as_target=same))
         if not same:
@@ -51,6 +50,10 @@ def candidates(
     for model in models:
         _check(model.package.spec, model.precision)
     return tuple(models)
+
+
+def _with_spec(package: Package, change: Callable[[ModelSpec], ModelSpec]) -> Package:
+    return msgspec.structs.replace(package, spec=change(package.spec))
 
 
 def _check(spec: ModelSpec, precision: str) -> None:

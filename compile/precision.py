@@ -59,7 +59,10 @@ class Precision(Stored, Protocol):
     """One way to store the matrices of a model and to use them in a traced program."""
 
     def for_matrix(self, matrix: str, *, exact: bool = False) -> Precision:
-        """What a matrix is used as at this precision, ``exact`` or not: traced, int4 is wider than int8."""
+        """What a matrix is used as at this precision.
+
+        Traced programs widen int4 to f32, so they keep attention at int8 even where it is ``exact``.
+        """
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
         """f32 activations [n, columns] times the transposed matrix: f32 [n, rows]."""

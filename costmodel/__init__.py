@@ -31,7 +31,7 @@ from paceline.costmodel.memory import (
     stored_as,
     weights_bytes,
 )
-from paceline.costmodel.model_spec import Experts, ModelSpec, Rope, cut_head
+from paceline.costmodel.model_spec import Experts, ModelSpec, Rope, cut_head, drafter_choosing, whole_head
 from paceline.costmodel.overlap import ALONE, Slowdown, overlapped_round
 from paceline.costmodel.profile import Contention, Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
@@ -75,6 +75,7 @@ __all__ = [
     "check_alpha",
     "count_rounds",
     "cut_head",
+    "drafter_choosing",
     "expected_tokens",
     "find_model",
     "footprint",
@@ -99,4 +100,5 @@ __all__ = [
     "speculative_round",
     "stored_as",
     "weights_bytes",
+    "whole_head",
 ]

@@ -34,12 +34,12 @@ def stored_as(matrix: str, precision: Dtype) -> Dtype:
     return "int8" if precision == "int4" and matrix in KEPT_BY_INT4 else precision
 
 
-def saved_exactly(spec: ModelSpec, precision: Dtype) -> int:
+def bytes_saved_by_exact(spec: ModelSpec, precision: Dtype) -> int:
     """Bytes that matrices of ``exact_int4`` take less than the int8 that others of their kind are kept at."""
     q, k, v, o = layer_matrices(spec)
     shapes = {"qkv": (q, k, v), "o": (o,)}
-    exact = spec.exact_int4 if precision == "int4" else ()
-    found = (shape for name in exact for shape in shapes[name.rpartition(".")[2]])
+    names = (name.split(".") for name in set(spec.exact_int4) if precision == "int4")
+    found = (shape for _, layer, kind in names if int(layer) < spec.layers for shape in shapes[kind])
     return sum(matrix_bytes(*shape, "int8") - matrix_bytes(*shape, "int4") for shape in found)
 
 
@@ -92,7 +92,7 @@ def weights_bytes(spec: ModelSpec, precision: Dtype) -> int:
     matrices = sum(
         times * matrix_bytes(rows, columns, stored) for times, rows, columns, stored in _all_matrices(spec, precision)
     )
-    return matrices - saved_exactly(spec, precision) + _norm_elements(spec) * _F32
+    return matrices - bytes_saved_by_exact(spec, precision) + _norm_elements(spec) * _F32
 
 
 def cache_rows(context: int) -> int:
@@ -121,13 +121,24 @@ class Footprint:
 
 
 def footprint(
-    spec: ModelSpec, *, weights: int, context: int, width: int, packed: int = 0, program: int = 0
+    spec: ModelSpec,
+    *,
+    weights: int,
+    context: int,
+    width: int,
+    packed: int = 0,
+    program: int = 0,
+    traced: bool = False,
 ) -> Footprint:
-    """Bytes of a model whose parameters take ``weights`` and whose widest pass has ``width`` tokens."""
+    """Bytes of a model whose parameters take ``weights`` and whose widest pass has ``width`` tokens.
+
+    A ``traced`` program with a head that is cut short holds all logits before it drops the rest.
+    """
+    dropped = spec.vocabulary if traced and spec.draft_vocabulary else 0
     return Footprint(
         weights=weights,
         packed=packed,
         caches=cache_bytes(spec, context),
-        logits=width * spec.choices * _F32,
+        logits=width * (spec.choices + dropped) * _F32,
         program=program,
     )

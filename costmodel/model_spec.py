@@ -9,7 +9,6 @@ import msgspec
 from paceline.errors import UsageError
 
 SCHEMA = 1
-NO_DRAFTER = "draft vocabulary {} means nothing without a drafter; give --drafter"
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -46,7 +45,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         rope: rotary embedding of layers that see everything.
         local_rope: that of the layers in ``sliding_layers``; None means the same.
         sliding_window: tokens that a sliding layer sees, its own included; 0 where there are no such layers.
-        draft_vocabulary: of a drafter whose head is cut short: it chooses among the ids below this; 0 means all.
+        draft_vocabulary: a drafter with a head that is cut short chooses among the ids below this; 0 means all.
         exact_int4: attention's matrices (``layers.3.qkv``, ``layers.3.o``) that the checkpoint has in blocks of int4:
             kernels take them as they are at int4, where they keep others of their kind at int8.
         tied: the head is the embedding.
@@ -75,7 +74,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sliding_window: int = 0
     sliding_layers: tuple[int, ...] = ()
     draft_vocabulary: Annotated[int, msgspec.Meta(ge=0)] = 0
-    exact_int4: tuple[str, ...] = ()
+    exact_int4: tuple[Annotated[str, msgspec.Meta(pattern=r"^layers\.\d+\.(qkv|o)$")], ...] = ()
     tied: bool = False
     qkv_bias: bool = False
     qk_norm: bool = False
@@ -94,9 +93,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def cut_head(spec: ModelSpec, choices: int) -> ModelSpec:
     """A drafter that chooses among the ids below ``choices`` only, or among all where that is 0.
 
-    Ids of byte-pair encodings are in the order of their merges, frequent ones first, which is a ranking that costs
-    nothing (FR-Spec, arXiv 2502.14856, counts instead). What cannot be drafted the target says itself: the text stays
-    the same.
+    Ids of byte-level encodings are in the order of their merges, frequent ones first, which is a ranking that costs
+    nothing (FR-Spec, arXiv 2502.14856, counts instead). What cannot be drafted the target says itself.
 
     Raises:
         UsageError: the model has fewer ids.
@@ -104,3 +102,21 @@ def cut_head(spec: ModelSpec, choices: int) -> ModelSpec:
     if not 0 <= choices <= spec.vocabulary:
         raise UsageError(f"draft vocabulary {choices} is not within the {spec.vocabulary} ids of {spec.name}")
     return msgspec.structs.replace(spec, draft_vocabulary=choices if choices < spec.vocabulary else 0)
+
+
+def whole_head(spec: ModelSpec) -> ModelSpec:
+    """The same model, choosing among all of its ids."""
+    return cut_head(spec, 0)
+
+
+def drafter_choosing(drafter: ModelSpec | None, choices: int) -> ModelSpec | None:
+    """``cut_head`` of a drafter, if there is one.
+
+    Raises:
+        UsageError: the drafter has fewer ids, or there is none.
+    """
+    if drafter is not None:
+        return cut_head(drafter, choices)
+    if choices:
+        raise UsageError(f"draft vocabulary {choices} means nothing without a drafter; give --drafter")
+    return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from paceline.costmodel.memory import (
+    bytes_saved_by_exact,
     ffn_matrices,
     head_stored_as,
     layer_matrices,
     matrix_bytes,
-    saved_exactly,
     stored_as,
 )
 from paceline.costmodel.model_spec import ModelSpec
@@ -141,11 +141,12 @@ def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, prog
     traced = program not in (None, "kernels")
     multiplied = spec.vocabulary if traced else spec.choices
     head = replace(linear(width, multiplied, spec.hidden, head_stored_as(spec, precision)), logits=width * spec.choices)
-    saved = Work(bytes_read=0 if traced else -saved_exactly(spec, precision))
     sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
     whole, window = (layer(spec, width, positions, precision) for positions in (context, seen))
-    work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head + saved
+    work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head
+    if not traced:
+        work = replace(work, bytes_read=work.bytes_read - bytes_saved_by_exact(spec, precision))
     if program == "kernels":
         return replace(work, dispatches=kernel_calls(spec, precision))
     return _traced(work, spec, width, context, precision, program) if program else work

@@ -150,6 +150,7 @@ def _largest_drafter(asked: _Asked) -> float | None:
         if costs and mapping.drafter not in (None, NGRAM) and asked.counts(mapping, candidate.cores):
             spare = costs.tokens * (costs.plain if asked.row else plain) - costs.verify - costs.host
             scales.append(spare / (costs.draft + costs.catch_up))
-    largest = max(scales)
-    assert asked.question.drafter is not None
-    return largest * parameters(asked.question.drafter) if largest > 0.0 else None
+    largest, drafter = max(scales), asked.question.drafter
+    assert drafter is not None
+    computed = parameters(drafter) - (drafter.vocabulary - drafter.choices) * drafter.hidden
+    return largest * computed if largest > 0.0 else None

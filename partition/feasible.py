@@ -90,6 +90,7 @@ def model_footprint(bundle: Bundle, model: BundledModel, unit: str) -> Footprint
         context=bundle.context,
         width=max(bundle.widths),
         program=program.bytes if program else 0,
+        traced=made != "kernels",
     )
 
 

@@ -178,9 +178,9 @@ def synthetic_bundle(soc: Soc, models: Sequence[tuple[Role, ModelSpec]], pair: P
     widths = tuple(width for width in WIDTHS if width <= context)
     bundled = tuple(_bundled(soc, role, spec, pair.of(role)) for role, spec in models)
     files = {
-        name: FileEntry(bytes=weights_bytes(model.spec, pair.of(model.role)), sha256="")
+        name: FileEntry(bytes=weights_bytes(_stored(model, unit), pair.of(model.role)), sha256="")
         for model in bundled
-        for name in model.weights.values()
+        for unit, name in model.weights.items()
     }
     failures = (
         Failure(role=role, precision=pair.of(role), unit=unit.name, reason=reason)
@@ -201,14 +201,20 @@ def synthetic_bundle(soc: Soc, models: Sequence[tuple[Role, ModelSpec]], pair: P
     )
 
 
+def _stored(model: BundledModel, unit: str) -> ModelSpec:
+    """The model as its unit's archive has it: traced programs keep attention at int8."""
+    return model.spec if unit in model.kernels else msgspec.structs.replace(model.spec, exact_int4=())
+
+
 def _bundled(soc: Soc, role: Role, spec: ModelSpec, precision: Dtype) -> BundledModel:
     units = [unit for unit in soc.units if why_not_precision(precision, unit) is None]
     found = {unit.name: instruction_set(unit) for unit in units if kernels_take(spec)}
+    kernels = {name: some.name for name, some in found.items() if some is not None}
     return BundledModel(
         role=role,
         spec=spec,
         precision=precision,
         programs={unit.name: f"{role}.{unit.name}.vmfb" for unit in units},
-        weights={unit.name: f"{role}.irpa" for unit in units},
-        kernels={name: kernels.name for name, kernels in found.items() if kernels is not None},
+        weights={unit.name: f"{role}.{'packed.' if unit.name in kernels else ''}irpa" for unit in units},
+        kernels=kernels,
     )

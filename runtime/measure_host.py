@@ -23,8 +23,7 @@ class TimedProgram:
     """A program that counts the ``seconds`` of its passes."""
 
     def __init__(self, program: Program) -> None:
-        self.widths, self.context = program.widths, program.context
-        self.vocabulary, self.choices = program.vocabulary, program.choices
+        self.widths, self.context, self.vocabulary = program.widths, program.context, program.vocabulary
         self.seconds = 0.0
         self._program = program
 

@@ -76,7 +76,7 @@ class NullProgram:
         fault_at: int | None = None,
     ) -> None:
         self.widths, self.context, self.vocabulary = widths, context, vocabulary
-        self.choices = vocabulary if choices is None else choices
+        self._choices = vocabulary if choices is None else choices
         self._seed, self._agreement, self._seconds, self._order = seed, agreement, seconds, order
         self._cache = np.zeros(context, np.int32)
         self._fault_at, self._passes = fault_at, 0
@@ -97,7 +97,7 @@ class NullProgram:
         if self._seconds:
             time.sleep(self._seconds)
         self._cache[position : position + width] = tokens
-        rows = np.zeros((width - first, self.choices), np.float32)
+        rows = np.zeros((width - first, self._choices), np.float32)
         for row in range(first, width):
             rows[row - first] = self.logits_after(self._cache[: position + row + 1])
         return Step(rows.argmax(-1).astype(np.int32), rows if logits else None)
@@ -108,8 +108,8 @@ class NullProgram:
         common = self._random(b"common", key)
         rows = common.standard_normal(self.vocabulary, np.float32)
         if common.random() < self._agreement:
-            return rows[: self.choices]
-        return self._random(b"own", key).standard_normal(self.vocabulary, np.float32)[: self.choices]
+            return rows[: self._choices]
+        return self._random(b"own", key).standard_normal(self.vocabulary, np.float32)[: self._choices]
 
     def _random(self, *parts: bytes) -> np.random.Generator:
         digest = hashlib.blake2b(b"|".join((str(self._seed).encode(), *parts)), digest_size=8).digest()

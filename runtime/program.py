@@ -35,16 +35,11 @@ class Program(Protocol):
     @property
     def vocabulary(self) -> int: ...
 
-    @property
-    def choices(self) -> int:
-        """Ids that it chooses among, of a drafter perhaps fewer than it reads."""
-        ...
-
     def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         """Run n = one of ``widths`` tokens that stand at ``position`` ...; needs position + n <= context.
 
-        Returns ids [n - first] and, when asked, logits [n - first, choices] of the rows from ``first`` on; both
-        belong to the caller. With first = n the caches are filled and nothing else need be computed.
+        Returns ids [n - first] and, when asked, logits [n - first, ids that it chooses among] of the rows from
+        ``first`` on; both belong to the caller. With first = n the caches are filled and nothing else need be computed.
 
         Raises:
             DeviceLost: the device is gone, or out of memory; what the caches hold is then lost too.

@@ -89,7 +89,7 @@ class _Recorded:
     widths: tuple[int, ...] = (1,)
 
     def __init__(self, recording: Recording, says: Sequence[int], vocabulary: int) -> None:
-        self.context, self.vocabulary, self.choices = recording.context, vocabulary, vocabulary
+        self.context, self.vocabulary = recording.context, vocabulary
         self.widths = tuple(range(1, recording.context + 1))
         self._next = np.full(recording.context, _NOTHING, np.int32)
         start = len(recording.prompt) - 1

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from gguf.constants import GGMLQuantizationType
 
 from paceline.compile import open_weights, read_package
 from paceline.compile.families import family_of_gguf
-from paceline.compile.gguf_checkpoint import open_gguf_checkpoint, read_gguf_spec
+from paceline.compile.gguf_checkpoint import _exact, open_gguf_checkpoint, read_gguf_spec
 from paceline.compile.gguf_file import open_gguf
 from paceline.compile.gguf_weights import GgufWeights
 from paceline.compile.int4 import dequantise
@@ -92,6 +94,14 @@ def test_attention_that_is_four_bits_already_is_named(tiny_gguf: Callable[..., P
     whole = read_gguf_spec(tiny_gguf("llama", kind="Q4_K", **WIDE)).exact_int4
     assert "layers.0.qkv" in whole and "layers.0.o" in whole
     assert not read_gguf_spec(tiny_gguf("llama", kind="Q4_0")).exact_int4
+
+
+def test_a_matrix_is_four_bits_only_where_all_of_its_tensors_are(tiny_gguf: Callable[..., Path]) -> None:
+    path = tiny_gguf("llama", kind="Q4_K", **WIDE)
+    file, spec, family = open_gguf(path), read_gguf_spec(path), family_of_gguf("llama")
+    value = replace(file.tensors["blk.0.attn_v.weight"], kind=GGMLQuantizationType.Q6_K)
+    mixed = replace(file, tensors={**file.tensors, "blk.0.attn_v.weight": value})
+    assert set(spec.exact_int4) - set(_exact(family, spec, mixed)) == {"layers.0.qkv"}
 
 
 def test_other_types_are_no_blocks(tiny_gguf: Callable[..., Path]) -> None:

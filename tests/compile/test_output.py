@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from paceline.compile import build
-from paceline.compile.output import Request, check_output
+from paceline.compile.output import Request, asked_model, check_output
 from paceline.errors import OutputError
 from paceline.partition import read_bundle
 from paceline.targets import load_soc
+from tests.specs import tiny_spec
 
 SOC = load_soc("x86-swiftshader")
 SMALL: dict[str, Any] = {"context": 32, "widths": (1, 2), "units": ("cpu",), "soc": SOC}
@@ -59,3 +60,9 @@ def test_an_empty_folder_is_free_and_a_file_is_not(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="no bundle"):
         check_output(tmp_path / "file", request, replace=True)
+
+
+def test_a_drafter_that_chooses_among_fewer_ids_is_another_request() -> None:
+    whole, cut = tiny_spec(), tiny_spec(draft_vocabulary=9)
+    assert asked_model("drafter", whole, "int8") != asked_model("drafter", cut, "int8")
+    assert asked_model("drafter", whole, "int8") == asked_model("drafter", tiny_spec(context=9), "int8")

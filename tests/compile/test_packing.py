@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from paceline.compile.int4 import Blocks, dequantise, quantise
 from paceline.compile.packing import PACKED, PackedInt4
-from paceline.compile.precision import F16, Int8
+from paceline.compile.precision import F16, PRECISIONS, Int8
 from paceline.costmodel.work import LANES
 from tests.compile.packed import read_int4
 
@@ -114,6 +114,7 @@ def test_int4_keeps_attention_and_the_embedding_at_int8() -> None:
     assert all(PACKED[name].for_matrix("qkv") is PACKED[name] for name in ("f32", "f16", "int8"))
 
 
-@pytest.mark.parametrize("name", PACKED)
-def test_what_a_checkpoint_has_in_four_bits_is_kept_so_at_int4_and_nowhere_else(name: str) -> None:
-    assert PACKED[name].for_matrix("qkv", exact=True) is PACKED[name]
+def test_what_a_checkpoint_has_in_four_bits_is_kept_so_by_kernels_at_int4_and_nowhere_else() -> None:
+    assert PACKED["int4"].for_matrix("qkv", exact=True) is PACKED["int4"]
+    assert PACKED["int8"].for_matrix("qkv", exact=True) is PACKED["int8"]
+    assert PRECISIONS["int4"].for_matrix("qkv", exact=True).name == "int8"

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from paceline.costmodel import (
+    ModelSpec,
     cache_bytes,
     cache_rows,
     footprint,
@@ -49,6 +50,22 @@ def test_what_a_checkpoint_has_in_four_bits_is_not_kept_in_eight() -> None:
     rows = 2 * (8 + 4 + 4) + 8
     assert weights_bytes(SPEC, "int4") - weights_bytes(exact, "int4") == rows * ((8 + 4) - (32 // 2 + 2 + 4))
     assert weights_bytes(exact, "int8") == weights_bytes(SPEC, "int8")
+    twice = msgspec.structs.replace(exact, exact_int4=(*exact.exact_int4, "layers.1.o", "layers.2.o"))
+    assert weights_bytes(twice, "int4") == weights_bytes(exact, "int4")
+
+
+@pytest.mark.parametrize("name", ["layers.0.down", "o", "layers.x.o", "layers.0.qkv.weight"])
+def test_a_manifest_that_names_another_matrix_is_refused(name: str) -> None:
+    document = msgspec.to_builtins(SPEC) | {"exact_int4": [name]}
+    with pytest.raises(msgspec.ValidationError, match="exact_int4"):
+        msgspec.convert(document, ModelSpec)
+
+
+def test_a_traced_program_holds_all_logits_before_it_drops_those_beyond_a_cut() -> None:
+    cut = msgspec.structs.replace(SPEC, draft_vocabulary=10)
+    sizes = [footprint(cut, weights=0, context=50, width=4, traced=traced).logits for traced in (False, True)]
+    assert sizes == [4 * 10 * 4, 4 * (10 + 32) * 4]
+    assert footprint(SPEC, weights=0, context=50, width=4, traced=True).logits == 4 * 32 * 4
 
 
 def test_an_untied_head_counts() -> None:

@@ -17,7 +17,6 @@ from paceline.costmodel import (
     matmul,
     matrix_bytes,
     parameters,
-    weights_bytes,
 )
 from paceline.costmodel.traced import Program
 from paceline.costmodel.work import elementwise, feed_forward, kernels_take
@@ -106,11 +105,13 @@ def test_a_head_that_is_cut_short_is_read_as_far(precision: Dtype) -> None:
 
 
 def test_what_is_four_bits_already_is_read_so() -> None:
-    exact = msgspec.structs.replace(TINY, exact_int4=("layers.0.qkv", "layers.1.o"))
-    cases: dict[Program, int] = {"kernels": weights_bytes(TINY, "int4") - weights_bytes(exact, "int4"), "cpu": 0}
+    wide = msgspec.structs.replace(TINY, hidden=256, head_size=64)
+    exact = msgspec.structs.replace(wide, exact_int4=("layers.0.qkv", "layers.1.o"))
+    # q, k, v are 256 + 128 + 128 rows and o 256, of 256 columns: a byte each and a scale; half of it, 8 * 2 and 4
+    cases: dict[Program, int] = {"kernels": 768 * (256 + 4 - (128 + 16 + 4)), "cpu": 0}
     for program, saved in cases.items():
         before, after = (
-            forward(spec, width=1, context=64, precision="int4", program=program).bytes for spec in (TINY, exact)
+            forward(spec, width=1, context=64, precision="int4", program=program).bytes for spec in (wide, exact)
         )
         assert before - after == saved
 

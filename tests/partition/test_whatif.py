@@ -65,6 +65,16 @@ def test_a_row_by_hand() -> None:
     assert found.memory > weights_bytes(TARGET, "int8") + weights_bytes(DRAFTER, "int8")
 
 
+def test_only_kernels_store_in_four_bits_what_is_four_bits_already() -> None:
+    exact = msgspec.structs.replace(TARGET, exact_int4=("layers.0.qkv",))
+    sizes = {}
+    for spec in (TARGET, exact):
+        bundle = synthetic_bundle(IMX95, [("target", spec)], Pair(target="int4", drafter="int4"), 512)
+        assert list(bundle.target.kernels) == ["cpu"]
+        sizes[spec] = {unit: bundle.files[name].bytes for unit, name in bundle.target.weights.items()}
+    assert sizes[exact]["gpu"] == sizes[TARGET]["gpu"] == sizes[TARGET]["cpu"] > sizes[exact]["cpu"]
+
+
 def test_rows_are_the_choices_that_the_planner_has() -> None:
     bundle = synthetic_bundle(IMX95, QUESTION.models, INT8, 512)
     plan = choose(bundle, profile=None, alpha=0.9, margin=0.0)

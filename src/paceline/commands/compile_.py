@@ -107,13 +107,13 @@ def _show(bundle: Bundle, output: Path) -> None:
     widths = ", ".join(map(str, bundle.widths))
     print(f"{output}: {bundle.name} for {bundle.soc.name}, context {bundle.context}, widths {widths}")
     for model in bundle.models:
-        spec = model.spec
-        cut = f", drafts among {spec.choices} of {spec.vocabulary} ids" if spec.draft_vocabulary else ""
         for name in dict.fromkeys(model.weights.values()):
             units = (unit for unit, weights in model.weights.items() if weights == name)
             where = ", ".join(f"{unit} ({model.kernels.get(unit, 'traced')})" for unit in units)
             size = f"{bundle.files[name].bytes / 1e6:.1f} MB of weights"
-            print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}{cut}")
+            print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}")
+        if model.spec.draft_vocabulary:
+            print(f"    drafts among the first {model.spec.choices} of {model.spec.vocabulary} ids")
         for unit, needs in model.needs.items():
             print(f"    {unit}: {_checked(needs, bundle.soc.unit(unit))}")
     for failure in bundle.failures:

@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from paceline.costmodel.model_spec import NO_DRAFTER
 from paceline.errors import UsageError
 
 if TYPE_CHECKING:
-    from paceline.costmodel import ModelSpec
     from paceline.partition.axis import Axis
     from paceline.partition.synthetic import Pair
     from paceline.targets import Soc
@@ -47,23 +45,6 @@ def _override(text: str) -> tuple[str, float]:
     if not (key.strip() and equals and 0 < number < float("inf")):
         raise UsageError(f"--override {text!r} is no KEY=VALUE with a positive number in SI units: cpu.bandwidth=12e9")
     return key.strip(), number
-
-
-def read_drafter(name: str, draft_vocabulary: int) -> ModelSpec | None:
-    """The model called ``name``, choosing among ``draft_vocabulary`` ids or, where that is 0, all; None without a name.
-
-    Raises:
-        UnknownModel, PackageError: there is no such model.
-        UsageError: fewer ids than that, or none because there is no drafter.
-    """
-    from paceline.costmodel import cut_head
-    from paceline.models import model_named
-
-    if name:
-        return cut_head(model_named(name), draft_vocabulary)
-    if draft_vocabulary:
-        raise UsageError(NO_DRAFTER.format(draft_vocabulary))
-    return None
 
 
 def read_pairs(texts: Sequence[str], *, drafts: bool) -> tuple[Pair, ...]:

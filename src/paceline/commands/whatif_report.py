@@ -35,7 +35,8 @@ _POINT_HEADER = (
 
 def show(question: Question, answer: WhatIf, inverse: BreakEven | None, *, all_lengths: bool) -> None:
     """Print the answer for people: the best, the table, the inverse questions, what was ruled out, what is unsure."""
-    models = f"{answer.target} with {answer.drafter} drafting" if answer.drafter else answer.target
+    among = f" among its first {answer.draft_vocabulary} ids" if answer.draft_vocabulary else ""
+    models = f"{answer.target} with {answer.drafter} drafting{among}" if answer.drafter else answer.target
     taught = "calibrated " if question.calibration else ""
     print(f"{models} on {answer.soc}: predicted by a {taught}roofline, context {answer.context}")
     _show_best(answer)
@@ -197,8 +198,13 @@ def _point_cells(point: SweepPoint) -> tuple[str, ...]:
 
 def points_json(question: Question, found: Sweep) -> None:
     """Print a sweep as one JSON document."""
-    drafter = question.drafter.name if question.drafter else None
-    models = {"soc": question.soc.name, "target": question.target.name, "drafter": drafter}
+    drafter = question.drafter
+    models = {
+        "soc": question.soc.name,
+        "target": question.target.name,
+        "drafter": drafter.name if drafter else None,
+        "draft_vocabulary": drafter.draft_vocabulary if drafter else 0,
+    }
     console.print_json({**models, "axes": found.axes, "points": list(found.points())})
 
 
