@@ -137,6 +137,9 @@ def parse_bundle(data: bytes, *, where: str) -> Bundle:
     bundle = parse_json(data, Bundle, where=where, error=BundleError, schema=SCHEMA, remedy="compile it again")
     if sorted(model.role for model in bundle.models) not in (["target"], ["drafter", "target"]):
         raise BundleError(f"{where} names no target or too many models; compile it again")
+    if bundle.widths[0] != 1 or list(bundle.widths) != sorted(set(bundle.widths)):
+        found = ", ".join(map(str, bundle.widths))
+        raise BundleError(f"{where} has the widths {found}, expected ascending ones from 1 on; compile it again")
     for name in (name for model in bundle.models for name in (*model.weights.values(), *model.programs.values())):
         if name not in bundle.files:
             raise BundleError(f"{where} uses {name!r} without a checksum for it; compile it again")

@@ -159,6 +159,12 @@ def test_another_schema(folder: Path, changes: dict[str, Any], found: str) -> No
     refused(folder, found)
 
 
+@pytest.mark.parametrize("widths", [[2, 4], [1, 4, 2], [1, 2, 2], [2**31, 2]])
+def test_widths_ascend_from_one(folder: Path, widths: list[int]) -> None:
+    manifest(folder, widths=widths)
+    refused(folder, "has the widths .*, expected ascending ones from 1 on; compile it again")
+
+
 @pytest.mark.parametrize("keep", [0, 1, 40])
 def test_a_cut_manifest(folder: Path, keep: int) -> None:
     path = folder / "bundle.json"
