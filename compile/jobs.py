@@ -21,7 +21,7 @@ from paceline.compile.pair import Candidate
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_named, precision_on
 from paceline.compile.stored import Stored
-from paceline.costmodel import ModelSpec, Role, whole_head
+from paceline.costmodel import Role, as_rounded, whole_head
 from paceline.costmodel.work import kernels_take
 from paceline.errors import CompileFailed
 from paceline.partition import Failure
@@ -118,7 +118,7 @@ class Work:
         wanted = self.kernels and kernels_take(model.package.spec)
         kernels = instruction_set(unit) if wanted else None
         return Capture(
-            spec=_read_by(model, kernels is not None),
+            spec=model.package.spec if kernels and model.precision == "int4" else as_rounded(model.package.spec),
             precision=model.precision,
             form=FORM if kernels else precision_on(model.precision, unit).form,
             kernels=kernels.name if kernels else "",
@@ -135,14 +135,14 @@ class Work:
 
     def _weights(self, job: Job) -> Entry:
         folder, package, precision = job.model.folder, job.model.package, job.stored
-        shape = msgspec.to_builtins(whole_head(_read_by(job.model, bool(job.capture.kernels))))
+        spec = whole_head(job.capture.spec)
         kind = (precision.name, precision.form, self.context)
-        name = key("weights", shape, *kind, msgspec.to_builtins(package.files), by=_ARCHIVED_BY)
+        name = key("weights", msgspec.to_builtins(spec), *kind, msgspec.to_builtins(package.files), by=_ARCHIVED_BY)
 
         def write(output: Path) -> None:
             read_package(folder, checksums=True)  # the cache files the archive under these very checksums
             weights = open_weights(folder, package)
-            write_archive(weights, package.spec, precision, self.context, output, tick=self._tick)
+            write_archive(weights, spec, precision, self.context, output, tick=self._tick)
 
         return self.pipeline.cache.make(name, "irpa", write)
 
@@ -187,9 +187,3 @@ def _failure(model: Candidate, unit: ProcessingUnit, reason: str, error: Compile
         reason=reason,
         command="" if error is None else shlex.join(error.command),
     )
-
-
-def _read_by(model: Candidate, kernels: bool) -> ModelSpec:
-    """The model without what its program does not see: matrices that are four bits already, but for kernels at int4."""
-    spec = model.package.spec
-    return spec if kernels and model.precision == "int4" else msgspec.structs.replace(spec, exact_int4=())

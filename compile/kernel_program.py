@@ -107,9 +107,9 @@ class _Step:
 
     def _shared_out(self, rows: int) -> tuple[int, int]:
         """Rows of a workgroup of attention, of the ``rows`` that read one head of keys; and workgroups of all heads."""
-        parts = {share: self.spec.kv_heads * -(-rows // share) for share in (ROWS_AT_ONCE, ROWS_AT_ONCE // 2)}
-        share = ROWS_AT_ONCE if parts[ROWS_AT_ONCE] >= _FEWEST_PARTS else ROWS_AT_ONCE // 2
-        return share, parts[share]
+        few = self.spec.kv_heads * -(-rows // ROWS_AT_ONCE) < _FEWEST_PARTS
+        share = ROWS_AT_ONCE // 2 if few else ROWS_AT_ONCE
+        return share, self.spec.kv_heads * -(-rows // share)
 
     def _heads(self, i: int) -> dict[str, int]:
         """What calls about the caches of layer ``i`` are told."""

@@ -31,7 +31,7 @@ from paceline.costmodel.memory import (
     stored_as,
     weights_bytes,
 )
-from paceline.costmodel.model_spec import Experts, ModelSpec, Rope, cut_head, drafter_choosing, whole_head
+from paceline.costmodel.model_spec import Experts, ModelSpec, Rope, as_rounded, cut_head, drafter_choosing, whole_head
 from paceline.costmodel.overlap import ALONE, Slowdown, overlapped_round
 from paceline.costmodel.profile import Contention, Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
@@ -66,6 +66,7 @@ __all__ = [
     "Round",
     "Slowdown",
     "Work",
+    "as_rounded",
     "attention",
     "break_even_alpha",
     "cache_bytes",

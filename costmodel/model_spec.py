@@ -109,6 +109,11 @@ def whole_head(spec: ModelSpec) -> ModelSpec:
     return cut_head(spec, 0)
 
 
+def as_rounded(spec: ModelSpec) -> ModelSpec:
+    """The same model to what rounds all of its matrices: traced programs, and precisions other than int4."""
+    return msgspec.structs.replace(spec, exact_int4=())
+
+
 def drafter_choosing(drafter: ModelSpec | None, choices: int) -> ModelSpec | None:
     """``cut_head`` of a drafter, if there is one.
 

@@ -8,7 +8,7 @@ from typing import get_args
 
 import msgspec
 
-from paceline.costmodel import AcceptanceFile, Calibration, ModelSpec, Role, weights_bytes
+from paceline.costmodel import AcceptanceFile, Calibration, ModelSpec, Role, as_rounded, weights_bytes
 from paceline.costmodel.work import kernels_take
 from paceline.errors import PairError, UsageError
 from paceline.files import FileEntry
@@ -203,7 +203,7 @@ def synthetic_bundle(soc: Soc, models: Sequence[tuple[Role, ModelSpec]], pair: P
 
 def _stored(model: BundledModel, unit: str) -> ModelSpec:
     """The model as its unit's archive has it: traced programs keep attention at int8."""
-    return model.spec if unit in model.kernels else msgspec.structs.replace(model.spec, exact_int4=())
+    return model.spec if unit in model.kernels else as_rounded(model.spec)
 
 
 def _bundled(soc: Soc, role: Role, spec: ModelSpec, precision: Dtype) -> BundledModel:

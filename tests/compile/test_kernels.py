@@ -16,7 +16,7 @@ from paceline.compile import import_model
 from paceline.compile.kernel_calls import PRECISIONS
 from paceline.costmodel import cut_head
 from paceline.targets import ProcessingUnit, load_soc
-from paceline.targets.instruction_sets import SETS, instruction_set
+from paceline.targets.instruction_sets import SETS, InstructionSet, instruction_set
 from tests.compile.kernel_programs import Tiny, emulated, native, tiny
 from tests.emulator import MISSING
 
@@ -45,6 +45,12 @@ def host() -> ProcessingUnit:
     unit = load_soc("host").unit("cpu")
     assert unit is not None
     return unit
+
+
+@pytest.fixture(scope="module")
+def best(host: ProcessingUnit) -> InstructionSet:
+    """The best set that this processor has."""
+    return instruction_set(host) or pytest.skip("there are no kernels for this processor")
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +85,9 @@ def _command(kernels: str, host: ProcessingUnit) -> tuple[str, ...]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", MODELS)
 def test_logits_are_the_same_bits_on_every_processor(
-    family: str, precision: str, kernels: str, run: Logits, host: ProcessingUnit
+    family: str, precision: str, kernels: str, run: Logits, best: InstructionSet
 ) -> None:
     """All widths of a set against the widest call of this machine's best set."""
-    best = instruction_set(host)
-    if best is None:
-        pytest.skip("there are no kernels for this processor")
     wanted = run(family, precision, best.name, WIDEST)
     assert np.isfinite(wanted).all() and np.ptp(wanted, axis=1).min() > 1
     for width in WIDTHS[family]:
@@ -95,11 +98,14 @@ def test_logits_are_the_same_bits_on_every_processor(
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("family", ["llama", "gemma3"])  # a head of its own, and the embedding
 def test_a_head_that_is_cut_short_gives_the_first_logits(
-    family: str, precision: str, tiny_package: Callable[..., Path], tmp_path: Path, host: ProcessingUnit
+    family: str,
+    precision: str,
+    tiny_package: Callable[..., Path],
+    tmp_path: Path,
+    host: ProcessingUnit,
+    best: InstructionSet,
 ) -> None:
-    best, count = instruction_set(host), 100  # no multiple of a block
-    if best is None:
-        pytest.skip("there are no kernels for this processor")
+    count = 100  # no multiple of a block
     made = tiny(tiny_package(family), precision, tmp_path, context=CONTEXT, widths=(4,))
     whole, cut = (
         some.logits(some.program(best.name, host), native(), TOKENS[:4], POSITION)
@@ -110,12 +116,9 @@ def test_a_head_that_is_cut_short_gives_the_first_logits(
 
 @pytest.mark.cpu
 def test_attention_that_is_four_bits_already_is_computed_with_the_same_weights(
-    tiny_gguf: Callable[..., Path], tmp_path: Path, host: ProcessingUnit
+    tiny_gguf: Callable[..., Path], tmp_path: Path, host: ProcessingUnit, best: InstructionSet
 ) -> None:
     """With biases and without; against f32 of the same weights, from which rounded activations are off by little."""
-    best = instruction_set(host)
-    if best is None:
-        pytest.skip("there are no kernels for this processor")
     for family in ("llama", "qwen2"):
         package = tmp_path / family
         import_model(str(tiny_gguf(family, kind="Q4_K", hidden_size=256, intermediate_size=512, head_dim=64)), package)
