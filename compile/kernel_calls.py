@@ -28,8 +28,8 @@ class Kernel:
 _MATMUL = ("rows", "channels", "columns", "chunk")
 _HEADS = ("heads", "kv_heads", "size", "capacity", "layer")
 KERNELS: dict[str, Kernel] = {
-    "quantise": Kernel("io", ("columns", "padded")),
-    "norm_quantise": Kernel("iio", ("columns", "padded", "epsilon")),
+    **{f"quantise_{name}": Kernel("io", ("columns", "padded")) for name in PRECISIONS[2:]},
+    **{f"norm_quantise_{name}": Kernel("iio", ("columns", "padded", "epsilon")) for name in PRECISIONS[2:]},
     "norm": Kernel("iio", ("columns", "epsilon")),
     "norm_add": Kernel("iic", ("columns", "epsilon")),
     "argmax": Kernel("iio", ("vocabulary",)),

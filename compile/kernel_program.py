@@ -6,7 +6,8 @@ state is changed in place by the matmuls that end a branch, and so are the cache
     norm_quantise -> qkv -> rope_store -> attention -> quantise -> o (adds to the hidden state)
     norm_quantise -> gate and up (activation inside) -> quantise -> down (adds to the hidden state)
 
-Float precisions have no ``quantise``, which leaves eight, and their norm is ``norm``.
+Float precisions have no ``quantise``, which leaves eight, and their norm is ``norm``. Activations are rounded as the
+weights that they meet want it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def program_text(capture: Capture, kernels: InstructionSet) -> str:
 
 def row_bytes(columns: int) -> int:
     """Bytes from one row of rounded activations to the next, as ``quantised_stride`` in kernels/dot.h has them."""
-    lines = -(-(columns + 12 * (columns // GROUP)) // _LINE)
+    lines = -(-(columns + 8 * (columns // GROUP)) // _LINE)
     return ((lines + 2) // 8 * 8 + 5) * _LINE
 
 
@@ -66,8 +67,8 @@ class _Step:
         for i in range(spec.layers):
             self._attention(i, f"layers.{i}", x)
             self._feed_forward(f"layers.{i}", x)
-        rows = self._normed("norm", x, "last_norm")
         head = "embedding" if spec.tied else "head"
+        rows = self._normed("norm", x, "last_norm", head)
         logits = self._matmul("head", head, "from", rows, spec.choices, spec.hidden, extra=(self.span,))
         ids = on.make(f"{n}xi32")
         on.call("choose", "argmax", n, (logits, self.span, ids), vocabulary=spec.choices)
@@ -92,7 +93,7 @@ class _Step:
     def _attention(self, i: int, at: str, x: Value) -> None:
         spec, on, n = self.spec, self.on, self.n
         queries, heads = spec.heads * spec.head_size, spec.heads + 2 * spec.kv_heads
-        rows = self._normed(f"{at}.attention_norm", x, "attention_norm")
+        rows = self._normed(f"{at}.attention_norm", x, "attention_norm", f"{at}.qkv")
         bias = (on.weight(f"{at}.qkv_bias"),) if spec.qkv_bias else ()
         kind = "bias" if bias else "store"
         qkv = self._matmul("qkv", f"{at}.qkv", kind, rows, heads * spec.head_size, spec.hidden, extra=bias)
@@ -129,7 +130,7 @@ class _Step:
 
     def _feed_forward(self, at: str, x: Value) -> None:
         spec = self.spec
-        rows = self._normed(f"{at}.ffn_norm", x, "ffn_norm")
+        rows = self._normed(f"{at}.ffn_norm", x, "ffn_norm", f"{at}.gate_up")
         kind = "silu" if spec.activation == "silu" else "gelu"
         fed = self._matmul("gate_up", f"{at}.gate_up", kind, rows, spec.ffn, spec.hidden)
         self._branch("down", f"{at}.down", f"{at}.ffn_post_norm", fed, spec.ffn, x)
@@ -137,7 +138,7 @@ class _Step:
     def _branch(self, site: str, name: str, post_norm: str, y: Value, columns: int, x: Value) -> None:
         """The matmul that ends a branch, added to the hidden state ``x``."""
         spec = self.spec
-        rows = self._rounded(y, columns, site)
+        rows = self._rounded(y, columns, site, name)
         if not spec.post_norms:
             self._matmul(site, name, "add", rows, spec.hidden, columns, into=x)
             return
@@ -146,29 +147,37 @@ class _Step:
         epsilon = _bits(spec.norm_epsilon)
         self.on.call(f"{site}_norm", "norm_add", self.n, arrays, columns=spec.hidden, epsilon=epsilon)
 
-    def _normed(self, name: str, x: Value, site: str) -> Value:
+    def _normed(self, name: str, x: Value, site: str, weights: str) -> Value:
+        """The norm of ``x``, as the matmul with ``weights`` takes it."""
         columns, epsilon = self.spec.hidden, _bits(self.spec.norm_epsilon)
         arrays = (x, self.on.weight(name), made := self._rows(columns))
         if self.precision.whole_groups:
-            padded = self.precision.columns(columns)
-            self.on.call(site, "norm_quantise", self.n, arrays, columns=columns, padded=padded, epsilon=epsilon)
+            stored = self._stored(weights)
+            padded = stored.columns(columns)
+            kernel = f"norm_quantise_{stored.name}"
+            self.on.call(site, kernel, self.n, arrays, columns=columns, padded=padded, epsilon=epsilon)
         else:
             self.on.call(site, "norm", self.n, arrays, columns=columns, epsilon=epsilon)
         return made
 
-    def _rounded(self, y: Value, columns: int, site: str) -> Value:
+    def _rounded(self, y: Value, columns: int, site: str, weights: str) -> Value:
         if not self.precision.whole_groups:
             return y
-        made, padded = self._rows(columns), self.precision.columns(columns)
-        self.on.call(f"{site}_rows", "quantise", self.n, (y, made), columns=columns, padded=padded)
+        made, stored = self._rows(columns), self._stored(weights)
+        padded = stored.columns(columns)
+        self.on.call(f"{site}_rows", f"quantise_{stored.name}", self.n, (y, made), columns=columns, padded=padded)
         return made
 
     def _rows(self, columns: int) -> Value:
-        """Room for the activations of a matmul: f32, or bytes and three words a group, rows ``row_bytes`` apart."""
+        """Room for the activations of a matmul: f32, or bytes and two words a group, rows ``row_bytes`` apart."""
         if not self.precision.whole_groups:
             return self.on.make(f"{self.n}x{columns}xf32")
         padded = self.precision.columns(columns)
         return self.on.make(f"{self.n}x{row_bytes(padded)}xi8")
+
+    def _stored(self, name: str) -> Packed:
+        """How a matrix is stored."""
+        return self.precision.for_matrix(matrix_of(name), exact=name in self.spec.exact_int4)
 
     def _matmul(
         self,
@@ -182,7 +191,7 @@ class _Step:
         extra: tuple[Value, ...] = (),
         into: Value | None = None,
     ) -> Value:
-        stored = self.precision.for_matrix(matrix_of(name), exact=name in self.spec.exact_int4)
+        stored = self._stored(name)
         blocks = -(-channels // LANES)
         size = stored.block_bytes(stored.columns(columns)) * (2 if kind in ("silu", "gelu") else 1)
         chunk = -(-blocks // min(_MOST_PARTS, blocks, max(1, blocks * size // _LEAST_BYTES)))

@@ -4,21 +4,24 @@
 #pragma once
 #include "simd.h"
 
-// A row of activations is [columns] f32 for float weights, and for integer weights what `quantise` wrote: i8 [columns],
-// then by group f32 scale, i32 -128 * sum, f32 scale * sum. `columns` is padded to whole groups there.
+// A row of activations is [columns] f32 for float weights, and for integer weights i8 [columns], then by group two words:
+// for int8 f32 scale and i32 -128 * sum; for int4, whose scales are powers of two, i32 what multiplies by
+// 2^HIGH * scale where it is added to the bits of a float, and f32 2^HIGH * scale * sum. `columns` is padded to whole groups there.
 typedef struct { const uint8_t *rows; size_t stride, columns; } Activations;
+
+// Scales are 2^-HIGH or more, and times 2^HIGH nothing is taken off the bits of a float: a zero stays next to nothing.
+#define HIGH 64
 
 INLINE const float *scales(const uint8_t *row, size_t columns) { return (const float *)(row + columns); }
 INLINE const int32_t *starts(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns) + columns / GROUP; }
-INLINE const float *scaled_sums(const uint8_t *row, size_t columns) {
-  return (const float *)(row + columns) + 2 * (columns / GROUP);
-}
+INLINE const int32_t *exponents(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns); }
+INLINE const float *scaled_sums(const uint8_t *row, size_t columns) { return scales(row, columns) + columns / GROUP; }
 
 // Rows are read side by side, and a cache has few places for lines that are a multiple of 4096 bytes apart. An odd number
 // of lines gives the rows of a call places of their own; of these, five above a multiple of eight was faster than one.
 // row_bytes in kernel_program.py is the same.
 INLINE size_t quantised_stride(size_t columns) {
-  const size_t lines = (columns + 12 * (columns / GROUP) + 63) / 64;
+  const size_t lines = (columns + 8 * (columns / GROUP) + 63) / 64;
   return ((lines + 2) / 8 * 8 + 5) * 64;
 }
 
@@ -49,7 +52,7 @@ INLINE i32x16 joined(__m256i first, __m256i second) {
   return a;
 }
 
-// Weights have 128 added, and so no sign. Products of four of them with activations fit 16 bits, as `quantise_row`
+// Weights have 128 added, and so no sign. Products of four of them with activations fit 16 bits, as `round_int8`
 // rounds these, and are widened together. With activations of full bytes each pair of columns needs a sign and a
 // widening of its own: eight instructions for 64 products instead of five.
 INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {

@@ -64,13 +64,14 @@ INLINE void block_int4(const int rows, const uint8_t *w, Activations x, f32x16 *
         dot_int4(tile_rows(rows, t), a, w, from_row(x, t), g);
         UNROLL for (int m = 0; m < tile_rows(rows, t); m++) {
           const uint8_t *row = row_of(x, t + m);
-          total[t + m] += to_f32(a[m]) * (s * splat(scales(row, x.columns)[g]));
+          const i32x16 scaled = bits_i32(s) + exponents(row, x.columns)[g];  // units that multiply have enough to do
+          total[t + m] += to_f32(a[m]) * bits_f32(scaled);
           total[t + m] -= low * splat(scaled_sums(row, x.columns)[g]);
         }
       }
     }
   }
-  UNROLL for (int m = 0; m < rows; m++) y[m] = total[m];
+  UNROLL for (int m = 0; m < rows; m++) y[m] = total[m] * power(-HIGH);
 }
 
 INLINE size_t bytes_f32(size_t columns) { return columns * 64; }

@@ -17,48 +17,74 @@ INLINE f32x16 of_four(f32x16 x) {
   return x + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
 }
 
-// Rounds groups of x * g, `factor` left to the scale; g may be null. Of four columns that meet in one 16-bit sum, those
-// of one sign share 126 steps, which rounding makes 128 at most, and 255 * 128 fits. Four are seldom large and of one
-// sign at once: of 8 bits that costs normal values 0.8, an outlier among small ones next to nothing. What is no number
-// is rounded to some byte; sums are of the bytes that are stored, so that every processor makes the same of it.
-INLINE void quantise_row(const float *x, const float *g, float factor, uint8_t *q, size_t columns, size_t padded) {
-  float *scale = (float *)scales(q, padded), *scaled_sum = (float *)scaled_sums(q, padded);
+// Sixteen columns of x * g each; g may be null, and what lies behind `columns` is zero.
+typedef struct { f32x16 half[2]; } Group;
+INLINE Group group_at(const float *x, const float *g, size_t k, size_t columns) {
+  Group v;
+  UNROLL for (size_t h = 0; h < 2; h++) {
+    const size_t at = k + h * LANES, left = at < columns ? columns - at : 0;
+    v.half[h] = load_some(x + at, left);
+    if (g) v.half[h] *= load_some(g + at, left);
+  }
+  return v;
+}
+
+// The sum of what is stored. What is no number is rounded to some byte, and every processor makes the same of that.
+INLINE int32_t store_rounded(Group v, float inverse, uint8_t *q) {
+  i32x16 counted = splat_i32(0);
+  UNROLL for (int h = 0; h < 2; h++) {
+    const i32x16 r = rounded(v.half[h] * splat(inverse));
+    *(u8x16 *)(q + h * LANES) = __builtin_convertvector(r, u8x16);
+    counted += r << 24 >> 24;
+  }
+  return sum_i32(counted);
+}
+
+// For weights of int8; `factor` is left to the scale. Of four columns that meet in one 16-bit sum, those of one sign share
+// 126 steps, which rounding makes 128 at most, and 255 * 128 fits. Four are seldom large and of one sign at once: of 8
+// bits that costs normal values 0.8, an outlier among small ones next to nothing.
+#define STEPS 126
+INLINE void round_int8(const float *x, const float *g, float factor, uint8_t *q, size_t columns, size_t padded) {
+  float *scale = (float *)scales(q, padded);
   int32_t *start = (int32_t *)starts(q, padded);
   for (size_t k = 0, i = 0; k < padded; k += GROUP, i++) {
-    f32x16 v[2];
-    UNROLL for (int h = 0; h < 2; h++) {
-      const size_t at = k + h * LANES, left = at < columns ? columns - at : 0;
-      v[h] = load_some(x + at, left);
-      if (g) v[h] *= load_some(g + at, left);
-    }
+    const Group v = group_at(x, g, k, columns);
     f32x16 shared[2];
     UNROLL for (int h = 0; h < 2; h++) {
-      shared[h] = larger(of_four(larger(v[h], splat(0))), of_four(larger(-v[h], splat(0))));
+      shared[h] = larger(of_four(larger(v.half[h], splat(0))), of_four(larger(-v.half[h], splat(0))));
     }
     const float most = largest(larger(shared[0], shared[1]));
-    const float inverse = most > 1e-10f ? STEPS / most : 0.0f;
-    i32x16 counted = splat_i32(0);
-    UNROLL for (int h = 0; h < 2; h++) {
-      const i32x16 r = rounded(v[h] * splat(inverse));
-      *(u8x16 *)(q + k + h * LANES) = __builtin_convertvector(r, u8x16);
-      counted += r << 24 >> 24;
-    }
-    const int32_t total = sum_i32(counted);
+    start[i] = -128 * store_rounded(v, most > 1e-10f ? STEPS / most : 0.0f, q + k);
     scale[i] = most * (1.0f / STEPS) * factor;
-    start[i] = -128 * total;
-    scaled_sum[i] = scale[i] * (float)total;
   }
 }
 
-void quantise(const float *x, uint8_t *q, size_t columns, size_t padded, size_t row) {
-  quantise_row(x + row * columns, NULL, 1.0f, q + row * quantised_stride(padded), columns, padded);
+// For weights of int4, whose sums have room for whole bytes. A scale is a power of two, which costs half a bit and is
+// multiplied by with an addition, see `block_int4`: products of eight rows wait for nothing but units that multiply.
+INLINE void round_int4(const float *x, const float *g, float factor, uint8_t *q, size_t columns, size_t padded) {
+  int32_t *exponent = (int32_t *)exponents(q, padded);
+  float *scaled_sum = (float *)scaled_sums(q, padded);
+  for (size_t k = 0, i = 0; k < padded; k += GROUP, i++) {
+    const Group v = group_at(x, g, k, columns);
+    const float most = largest(larger(size_of(v.half[0]), size_of(v.half[1])));
+    const int32_t up = next_power(most * factor * (1.0f / 127)), e = up < -HIGH ? -HIGH : up >= HIGH ? HIGH - 1 : up;
+    exponent[i] = (e + HIGH) << 23;
+    scaled_sum[i] = (float)store_rounded(v, factor * power(-e), q + k) * power(e + HIGH);
+  }
 }
 
-void norm_quantise(const float *x, const float *g, uint8_t *q, size_t columns, size_t padded, size_t epsilon, size_t row) {
-  x += row * columns;
-  const float factor = root_mean_square_factor(x, columns, as_float(epsilon));
-  quantise_row(x, g, factor, q + row * quantised_stride(padded), columns, padded);
-}
+#define ROUND(FORMAT)                                                                                                  \
+  void quantise_##FORMAT(const float *x, uint8_t *q, size_t columns, size_t padded, size_t row) {                      \
+    round_##FORMAT(x + row * columns, NULL, 1.0f, q + row * quantised_stride(padded), columns, padded);                \
+  }                                                                                                                    \
+  void norm_quantise_##FORMAT(const float *x, const float *g, uint8_t *q, size_t columns, size_t padded,               \
+                              size_t epsilon, size_t row) {                                                            \
+    x += row * columns;                                                                                                \
+    const float factor = root_mean_square_factor(x, columns, as_float(epsilon));                                       \
+    round_##FORMAT(x, g, factor, q + row * quantised_stride(padded), columns, padded);                                 \
+  }
+ROUND(int8)
+ROUND(int4)
 
 void norm(const float *x, const float *g, float *y, size_t columns, size_t epsilon, size_t row) {
   x += row * columns;

@@ -7,7 +7,6 @@
 #define LANES 16   // output channels of a block, keys of a block of the cache
 #define GROUP 32   // columns that share a scale of activations, and at int4 one of weights
 #define SUPER 8    // groups of a super-block at int4
-#define STEPS 126  // that four activations of one sign share, see `quantise_row`
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 
@@ -41,6 +40,7 @@ INLINE void store_some(float *p, f32x16 x, size_t count) {
 }
 
 INLINE f32x16 larger(f32x16 a, f32x16 b) { return a > b ? a : b; }
+INLINE f32x16 size_of(f32x16 x) { return bits_f32(bits_i32(x) & 0x7fffffff); }
 
 // Halves upon halves: the one order of every sum over lanes.
 INLINE float sum(f32x16 x) {
@@ -83,7 +83,8 @@ INLINE f32x16 exponential(f32x16 x) {
   return p * bits_f32((n + 127) << 23);
 }
 
-INLINE float as_float(size_t bits) {
-  union { uint32_t bits; float value; } x = {(uint32_t)bits};
-  return x.value;
-}
+INLINE float as_float(size_t bits) { return __builtin_bit_cast(float, (uint32_t)bits); }
+
+// 2^e, -127 < e < 128; and the least e for which that is x > 0 or more.
+INLINE float power(int32_t e) { return as_float((size_t)(e + 127) << 23); }
+INLINE int32_t next_power(float x) { return (int32_t)((__builtin_bit_cast(uint32_t, x) + 0x7fffff) >> 23) - 127; }

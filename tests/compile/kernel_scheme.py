@@ -1,7 +1,9 @@
 """What kernels compute with integer weights, in torch: activations are rounded to i8, 32 columns at a time.
 
-Of eight columns in a row, those of one sign among 0, 1, 4 and 5 share 126 steps, and so do those among 2, 3, 6 and 7.
-Weights are those of traced programs. Sums of a group are exact in f32: at most 32 * 127 * 127, below 2^24.
+For int8, of eight columns in a row those of one sign among 0, 1, 4 and 5 share 126 steps, and so do those among 2, 3, 6
+and 7. For int4 a scale is the least power of two that leaves the largest within 127. Weights are those of traced
+programs.
+Sums of a group are exact in f32: at most 32 * 127 * 127, below 2^24.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from paceline.compile.int4 import GROUP, MOST, padded
 from paceline.compile.precision import NIBBLES_PER_WORD, PRECISIONS, Int4, Int8, Precision, Rows
 
 STEPS = 126  # that four activations of one sign share
+MOST_BYTE, HIGH = 127, 64  # scales are 2^-64 to 2^63
 _TINY = 1e-10
 
 
@@ -24,7 +27,7 @@ class GroupedInt8(Int8):
     """The sum over groups of exact sum * scale of the activations, then times the scale of the output channel."""
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
-        rounded, scale = _rounded(x)
+        rounded, scale = _shared_steps(x)
         sums = torch.einsum("ngk,rgk->nrg", rounded, _groups(parts["weight"].float()))
         return (sums * scale[:, None]).sum(-1) * parts["scale"]
 
@@ -36,7 +39,7 @@ class GroupedInt4(Int4):
     kept: Int8 = GroupedInt8()
 
     def linear(self, x: Tensor | Rows, parts: Mapping[str, Tensor]) -> Tensor:
-        rounded, scale = _rounded(x)
+        rounded, scale = _powers_of_two(x)
         shifts = torch.arange(0, 32, 32 // NIBBLES_PER_WORD, dtype=torch.int32)
         nibbles = (parts["weight"][..., None] >> shifts) & MOST
         sums = torch.einsum("ngk,rgk->nrg", rounded, _groups(nibbles.flatten(1).float()))
@@ -52,7 +55,14 @@ def _groups(x: Tensor) -> Tensor:
     return torch.nn.functional.pad(x, (0, padded(x.shape[1]) - x.shape[1])).view(x.shape[0], -1, GROUP)
 
 
-def _rounded(x: Tensor | Rows) -> tuple[Tensor, Tensor]:
+def _powers_of_two(x: Tensor | Rows) -> tuple[Tensor, Tensor]:
+    """Whole numbers [n, groups, 32] and their scales [n, groups]."""
+    groups = _groups(x.value * x.factor if isinstance(x, Rows) else x)
+    scale = torch.exp2(torch.ceil(torch.log2(groups.abs().amax(-1) / MOST_BYTE)).clamp(-HIGH, HIGH - 1))
+    return torch.round(groups / scale[..., None]), scale
+
+
+def _shared_steps(x: Tensor | Rows) -> tuple[Tensor, Tensor]:
     """Whole numbers [n, groups, 32] and their scales [n, groups]."""
     groups = _groups(x.value if isinstance(x, Rows) else x)
     largest = torch.maximum(_shared(groups.clamp(min=0)), _shared((-groups).clamp(min=0)))

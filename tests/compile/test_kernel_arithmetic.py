@@ -1,4 +1,4 @@
-"""Kernels for AVX2 as they ship: sums of int8 fit sixteen bits whatever is multiplied, and attention is by row."""
+"""Kernels for AVX2 as they ship: sums fit sixteen bits whatever is multiplied, and attention is by row."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from paceline.costmodel.work import LANES
 from paceline.targets import load_soc
 from paceline.targets.instruction_sets import SETS, instruction_set
 from tests.compile.clang import clang, needs_clang
+from tests.compile.kernel_scheme import HIGH
 
 COLUMNS = 2 * GROUP
 MOST = 128  # what four activations of one sign may come to: 255 * 128 is 32640, and sixteen bits hold 32767
@@ -27,7 +28,7 @@ SIZES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 1.0, 1.5, 30.0, 1e4])
 ROWS = st.lists(st.tuples(SIZES, st.booleans()), min_size=COLUMNS, max_size=COLUMNS)
 EXTREMES = st.lists(st.sampled_from([-127, 0, 1, 127]), min_size=COLUMNS, max_size=COLUMNS)
 
-CALLED = ("quantise", "matmul_int8_store", "attention")
+CALLED = ("quantise_int8", "quantise_int4", "matmul_int8_store", "matmul_int4_store", "attention")
 pytestmark = [pytest.mark.cpu, needs_clang]
 checked = settings(max_examples=200, deadline=None, derandomize=True)
 # Every four is full: each of it is rounded up to 32.
@@ -63,11 +64,11 @@ def _values(row: list[tuple[float, bool]]) -> NDArray[np.float32]:
     return np.array([-size if negative else size for size, negative in row], np.float32)
 
 
-def _rounded(kernels: Any, x: NDArray[np.float32], row: int = 0) -> NDArray[np.uint8]:
+def _rounded(kernels: Any, x: NDArray[np.float32], row: int = 0, *, to: str = "int8") -> NDArray[np.uint8]:
     """The last of ``row`` + 1 rows, which has its place and not a byte behind it."""
     made = np.full((row + 2) * row_bytes(COLUMNS), 0xA5, np.uint8)
     rows = np.tile(x, (row + 1, 1))
-    kernels.quantise(_pointer(rows), _pointer(made), *map(ctypes.c_size_t, (COLUMNS, COLUMNS, row)))
+    getattr(kernels, f"quantise_{to}")(_pointer(rows), _pointer(made), *map(ctypes.c_size_t, (COLUMNS, COLUMNS, row)))
     begin, end = row * row_bytes(COLUMNS), (row + 1) * row_bytes(COLUMNS)
     assert (made[:begin] == 0xA5).all() and (made[end:] == 0xA5).all()
     return made[begin:end]
@@ -127,6 +128,59 @@ def test_the_largest_weights_are_multiplied_exactly(
     kernels.matmul_int8_store(_pointer(rounded), _pointer(block), _pointer(out), *sizes)
     whole, scale = _parts(rounded)
     terms = (whole * w.reshape(-1, GROUP)).sum(1, keepdims=True) * scale
+    assert out == pytest.approx(np.full(LANES, terms.sum()), abs=1e-6 * np.abs(terms).sum() + 1e-30)
+
+
+def _parts_int4(row: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Whole numbers [groups, 32], scales [groups, 1] and scaled sums [groups] of a row for weights of int4."""
+    whole, groups = row[:COLUMNS].view(np.int8).astype(np.int64).reshape(-1, GROUP), COLUMNS // GROUP
+    words = row[COLUMNS : COLUMNS + 8 * groups].view(np.int32)
+    scale = np.exp2((words[:groups] / (1 << 23) - HIGH).astype(np.float64))[:, None]
+    return whole, scale, words[groups:].view(np.float32).astype(np.float64) / 2.0**HIGH
+
+
+@checked
+@example(FULL)
+@given(ROWS)
+def test_scales_for_int4_are_the_least_powers_of_two_that_do(kernels: Any, row: list[tuple[float, bool]]) -> None:
+    x = _values(row)
+    whole, scale, sums = _parts_int4(_rounded(kernels, x, row=7, to="int4"))
+    groups = x.reshape(-1, GROUP).astype(np.float64)
+    most = np.abs(groups).max(1, keepdims=True)
+    assert (np.frexp(scale)[0] == 0.5).all() and (most <= scale * 127.001).all()
+    assert ((most > scale * 63.499) | (scale == 2.0**-HIGH)).all()
+    assert (np.abs(whole * scale - groups) <= scale * 0.501).all()
+    assert (sums == (whole * scale).sum(1)).all()
+
+
+@checked
+@example(FULL, [15] * COLUMNS, 255, 65504.0)
+@example(FULL_BELOW, [15] * COLUMNS, 255, 1.0)
+@example(FULL, [7] * COLUMNS, 0, 1.0)
+@given(
+    ROWS,
+    st.lists(st.sampled_from([0, 1, 14, 15]), min_size=COLUMNS, max_size=COLUMNS),
+    st.sampled_from([0, 1, 63, 255]),
+    st.sampled_from([0.0, 6e-8, 1e-3, 1.0]),
+)
+def test_the_largest_nibbles_are_multiplied_exactly(
+    kernels: Any, row: list[tuple[float, bool]], nibbles: list[int], factor: int, d: float
+) -> None:
+    """All channels have the same weights, and groups the same factors, of d and of dmin, which is half of d."""
+    rounded = _rounded(kernels, _values(row), to="int4")
+    w = np.array(nibbles, np.int64)
+    eights = w.reshape(-1, 2, 4).astype(np.uint8)
+    words = np.repeat((eights[:, 0] | eights[:, 1] << 4)[:, None], LANES, axis=1)
+    halves = np.repeat(np.array([d, d / 2], np.float16), LANES)
+    factors = np.full(2 * LANES * (COLUMNS // GROUP), factor, np.uint8)
+    block = np.concatenate([halves.view(np.uint8), factors, words.ravel()])
+    out = np.zeros(LANES, np.float32)
+    kernels.matmul_int4_store(
+        _pointer(rounded), _pointer(block), _pointer(out), *map(ctypes.c_size_t, (1, LANES, COLUMNS, 1, 0))
+    )
+    whole, scale, _ = _parts_int4(rounded)
+    scales, lows = (half.astype(np.float64) * factor for half in halves[::LANES])
+    terms = np.stack([(whole * w.reshape(-1, GROUP)).sum(1) * scale[:, 0] * scales, -whole.sum(1) * scale[:, 0] * lows])
     assert out == pytest.approx(np.full(LANES, terms.sum()), abs=1e-6 * np.abs(terms).sum() + 1e-30)
 
 

@@ -19,7 +19,7 @@ from paceline.costmodel.work import LANES, LARGEST_HEAD
 from paceline.errors import CompileFailed
 from paceline.targets.instruction_sets import SETS, InstructionSet
 from tests.compile.clang import clang, needs_clang
-from tests.compile.kernel_scheme import STEPS
+from tests.compile.kernel_scheme import HIGH, STEPS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [some.name for some in SETS]
@@ -54,7 +54,8 @@ def test_sizes_are_those_of_the_sources() -> None:
     sources = "".join(path.read_text() for path in FOLDER.glob("*.h"))
     found = {name: int(value) for name, value in re.findall(r"^#define (\w+) (\d+)\b", sources, re.MULTILINE)}
     assert (found["LANES"], found["GROUP"], found["SUPER"] * GROUP) == (LANES, GROUP, SUPER_BLOCK)
-    assert (found["ROWS_AT_ONCE"], found["LARGEST_HEAD"], found["STEPS"]) == (ROWS_AT_ONCE, LARGEST_HEAD, STEPS)
+    assert (found["ROWS_AT_ONCE"], found["LARGEST_HEAD"]) == (ROWS_AT_ONCE, LARGEST_HEAD)
+    assert (found["STEPS"], found["HIGH"]) == (STEPS, HIGH)
     assert [cache_rows(rows) for rows in (1, LANES, LANES + 1)] == [LANES, LANES, 2 * LANES]
 
 

@@ -14,8 +14,8 @@ def builder() -> tuple[Builder, Value]:
 
 def test_integers_in_another_order_are_refused() -> None:
     on, x = builder()
-    with pytest.raises(ValueError, match="quantise takes io and"):
-        on.call("rows", "quantise", 1, (x, on.make("1x44xi8")), padded=32, columns=8)
+    with pytest.raises(ValueError, match="quantise_int8 takes io and"):
+        on.call("rows", "quantise_int8", 1, (x, on.make("1x44xi8")), padded=32, columns=8)
 
 
 def test_a_missing_array_is_refused() -> None:
