@@ -28,7 +28,8 @@ _MEMORY_SLACK = 8  # a kernel update moves the memory that the machine reports b
 class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who measured: enough to tell another machine from this one.
 
-    ``drivers`` maps a unit to the device that served it, e.g. ``{"gpu": "SwiftShader Device (LLVM 16.0.0)"}``.
+    ``drivers`` maps a unit to the device that served it, e.g. ``{"gpu": "SwiftShader Device (LLVM 16.0.0)"}``;
+    ``cache_bytes`` is the size of the CPU's last cache, 0 where it is not known.
     """
 
     architecture: str
@@ -36,11 +37,13 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cores: int
     memory_bytes: int
     drivers: dict[str, str] = {}
+    cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def differences(self, other: Machine) -> tuple[str, ...]:
         """What tells ``other`` from this one, as ``field: mine, not theirs``.
 
-        A unit that only one of the two has is no difference: the planner treats it as unavailable.
+        A unit that only one of the two has is no difference: the planner treats it as unavailable. Nor is a cache that
+        only one of them knows of: profiles did not always say.
         """
         pairs: list[tuple[str, object, object]] = [
             ("architecture", self.architecture, other.architecture),
@@ -50,6 +53,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ]
         if abs(self.memory_bytes - other.memory_bytes) * _MEMORY_SLACK > max(self.memory_bytes, other.memory_bytes):
             pairs.append(("memory", f"{self.memory_bytes} bytes", f"{other.memory_bytes} bytes"))
+        if self.cache_bytes and other.cache_bytes:
+            pairs.append(("last cache", f"{self.cache_bytes} bytes", f"{other.cache_bytes} bytes"))
         return tuple(f"{name}: {mine}, not {theirs}" for name, mine, theirs in pairs if mine != theirs)
 
 

@@ -28,7 +28,8 @@ class Shares:
 
     Attributes:
         bandwidth, peak: shares of these figures.
-        attention: share of the f32 peak that attention gets.
+        cache, cached: bytes of the last cache, and share of the bandwidth at which is read what a pass finds there.
+        attention: share of the f32 peak that attention gets; None where it gets what products get.
         logits: share of the bandwidth at which logits are stored and the largest of them is found.
         launch, call: how many of the launch figure's seconds one launch takes, and the pass as such.
         exponent: p of (bandwidth^p + arithmetic^p)^(1/p).
@@ -36,7 +37,9 @@ class Shares:
 
     bandwidth: float = 1.0
     peak: float = 1.0
-    attention: float = 1.0
+    cache: int = 0
+    cached: float = 1.0
+    attention: float | None = 1.0
     logits: float = math.inf
     launch: float = 1.0
     call: float = 0.0
@@ -86,6 +89,15 @@ def multiplied_as(precision: Dtype, unit: ProcessingUnit, program: Program | Non
     return next((dtype for dtype in _MULTIPLIED_AS[precision] if dtype in unit.peak), "f32")
 
 
+def found_in_cache(moved: int, cache: int) -> int:
+    """Bytes that a pass finds in a ``cache`` where the pass before it, over the same ``moved`` bytes, has left them.
+
+    A place holds the last bytes that came to it. What is too much for the cache puts as much again out, and neither
+    is there when its turn comes: of more than twice the cache nothing is found.
+    """
+    return max(0, min(moved, 2 * cache - moved))
+
+
 def roofline(
     work: Work,
     unit: ProcessingUnit,
@@ -98,9 +110,10 @@ def roofline(
     """Seconds of ``work`` on ``cores`` of ``unit``: arithmetic scales with cores, bandwidth and launches do not."""
     part = (cores or unit.cores) / unit.cores
     peak = unit.peak[multiplied_as(precision, unit, program)].value * part * shares.peak
-    attention = unit.peak["f32"].value * part * shares.attention
+    attention = peak if shares.attention is None else unit.peak["f32"].value * part * shares.attention
+    found = found_in_cache(work.bytes, shares.cache)
     return RooflineEstimate(
-        bandwidth=work.bytes / (unit.bandwidth.value * shares.bandwidth),
+        bandwidth=((work.bytes - found) / shares.bandwidth + found / shares.cached) / unit.bandwidth.value,
         arithmetic=(work.operations - work.attended) / peak + work.attended / attention,
         launches=(work.dispatches * shares.launch + shares.call) * unit.launch.value,
         logits=work.logits * _LOGIT / (unit.bandwidth.value * shares.logits),

@@ -39,6 +39,7 @@ _OUTSIDE: dict[tuple[Program, Dtype], tuple[int, ...]] = {
     ("words", "f32"): (17, 16), ("words", "f16"): (18, 16),
     ("words", "int8"): (23, 24, 31), ("words", "int4"): (24, 24),
 }  # fmt: skip
+_FILLED = 16  # rows of a workgroup's tile in products of a GPU's program: two threads, each with eight for a weight it loads
 _SHARED = 3
 _HOISTED = 1 << 20  # bytes by which a constant may grow that IREE computes when a program is loaded, and keeps
 _WIDENING = 2  # dispatches that make f32 of an int4 matrix
@@ -52,6 +53,16 @@ def program_on(unit: ProcessingUnit, *, kernels: bool) -> Program:
     if unit.kind == "cpu":
         return "cpu"
     return "words" if unit.storage_bits > 8 else "gpu"
+
+
+def on_gpu(program: Program) -> bool:
+    """Whether a program is a GPU's, whose code generator makes all products, those of attention like those with weights."""
+    return program in ("gpu", "words")
+
+
+def fills_tiles(program: Program, width: int) -> bool:
+    """Whether products of a GPU's program have all the rows that a weight is loaded for at once."""
+    return on_gpu(program) and width >= _FILLED
 
 
 def traced_launches(spec: ModelSpec, width: int, precision: Dtype, program: Program) -> int:

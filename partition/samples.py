@@ -28,10 +28,15 @@ def calibrate_bundles(folders: Sequence[Path]) -> Calibration:
     first = folders[0]
     for folder in folders[1:]:
         _check_same(first, folder, bundles, profiles)
-    samples = [sample for folder in folders for sample in samples_of(bundles[folder], profiles[folder])]
+    machine = _joined(profiles.values())
+    samples = [
+        sample
+        for folder in folders
+        for sample in samples_of(bundles[folder], profiles[folder], cache=machine.cache_bytes)
+    ]
     if not samples:
         raise ProfileError(f"there is no measured pass in the profile of {first}; run 'paceline profile {first}' again")
-    return calibrate(samples, soc=bundles[first].soc.name, machine=_joined(profiles.values()))
+    return calibrate(samples, soc=bundles[first].soc.name, machine=machine)
 
 
 def _check_same(first: Path, other: Path, bundles: dict[Path, Bundle], profiles: dict[Path, Profile]) -> None:
@@ -47,7 +52,7 @@ def _check_same(first: Path, other: Path, bundles: dict[Path, Bundle], profiles:
 
 
 def _joined(profiles: Iterable[Profile]) -> Machine:
-    """The machine of all, with the drivers of every unit that one of them used."""
+    """The machine of all, with the drivers of every unit that one of them used, and its cache if one of them knows."""
     first, *others = (profile.machine for profile in profiles)
     drivers = {unit: driver for machine in (*others, first) for unit, driver in machine.drivers.items()}
     return Machine(
@@ -56,11 +61,12 @@ def _joined(profiles: Iterable[Profile]) -> Machine:
         cores=first.cores,
         memory_bytes=first.memory_bytes,
         drivers=drivers,
+        cache_bytes=max(machine.cache_bytes for machine in (first, *others)),
     )
 
 
-def samples_of(bundle: Bundle, profile: Profile) -> list[Sample]:
-    """The passes of one bundle's profile."""
+def samples_of(bundle: Bundle, profile: Profile, *, cache: int = 0) -> list[Sample]:
+    """The passes of one bundle's profile, on a machine whose CPU has a last cache of ``cache`` bytes."""
     times, samples = RooflineTimes(bundle), list[Sample]()
     # Sets of cores are left out: they may be other cores than those that the unit's figures are of.
     for entry in (entry for entry in profile.measurements if not is_pinned(entry.unit)):
@@ -78,6 +84,7 @@ def samples_of(bundle: Bundle, profile: Profile) -> list[Sample]:
                 position=entry.position,
                 work=times.work(entry.role, entry.unit, entry.width, entry.position),
                 seconds=entry.seconds,
+                cache=cache if unit.kind == "cpu" else 0,
             )
         )
     return samples

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from paceline.costmodel import Machine
 from paceline.runtime.local_task import usable_cores
-from paceline.targets.host import detect_cpu, memory_bytes
+from paceline.targets.host import detect_cpu, last_cache_bytes, memory_bytes
 
 
 def this_machine(drivers: Mapping[str, str] | None = None) -> Machine:
@@ -18,4 +18,5 @@ def this_machine(drivers: Mapping[str, str] | None = None) -> Machine:
         cores=usable_cores(),
         memory_bytes=memory_bytes(),
         drivers=dict(drivers or {}),
+        cache_bytes=last_cache_bytes(),
     )

@@ -17,6 +17,7 @@ _NOT_MEASURED = "not measured; run paceline profile"
 _CPUINFO = Path("/proc/cpuinfo")
 _BOARD = Path("/proc/device-tree/model")
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/{}"
+_CACHES = "/sys/devices/system/cpu/cpu{}/cache"
 _TOP_KHZ = Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
 _GUESSED_HERTZ = 2e9
 
@@ -73,17 +74,39 @@ def parse_cpuinfo(text: str) -> Cpu:
 
 def count_cores() -> int:
     """Physical cores that this process may use; logical ones where the machine does not tell them apart."""
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     cores = set()
-    for index in allowed:
+    for index in _allowed_cores():
         files = [Path(_TOPOLOGY.format(index, key)) for key in ("physical_package_id", "core_id")]
         cores.add(tuple(file.read_text() for file in files) if all(file.is_file() for file in files) else index)
     return len(cores)
 
 
+def _allowed_cores() -> list[int]:
+    """Numbers of the logical cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def memory_bytes() -> int:
     """Bytes of main memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def last_cache_bytes() -> int:
+    """Bytes of the caches before main memory, of all cores that this process may use; 0 where nothing tells."""
+    levels: dict[int, dict[str, int]] = {}
+    for core in _allowed_cores():
+        for cache in sorted(Path(_CACHES.format(core)).glob("index*")):
+            level, size, shared = (_text(cache / key).strip() for key in ("level", "size", "shared_cpu_list"))
+            if level and size:
+                levels.setdefault(int(level), {})[shared or str(core)] = _bytes_of(size)
+    return sum(levels[max(levels)].values()) if levels else 0
+
+
+def _bytes_of(size: str) -> int:
+    """Linux writes 32768K."""
+    return int(size.rstrip("KMG")) << {"K": 10, "M": 20, "G": 30}.get(size[-1], 0)
 
 
 def detect_host(*, gpu: str = "") -> Soc:
