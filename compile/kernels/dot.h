@@ -4,9 +4,9 @@
 #pragma once
 #include "simd.h"
 
-// A row of activations is [columns] f32 for float weights, and for integer weights i8 [columns], then by group two words:
-// for int8 f32 scale and i32 -128 * sum; for int4, whose scales are powers of two, i32 what multiplies by
-// 2^HIGH * scale where it is added to the bits of a float, and f32 2^HIGH * scale * sum. `columns` is padded to whole groups there.
+// A row of activations is [columns] f32 for float weights, and for integer weights i8 [columns], padded to whole groups,
+// then by group two words: for int8 f32 scale and i32 -128 * sum; for int4, whose scales are powers of two, i32 what
+// multiplies by 2^HIGH * scale where it is added to the bits of a float, and f32 2^HIGH * scale * sum.
 typedef struct { const uint8_t *rows; size_t stride, columns; } Activations;
 
 // Scales are 2^-HIGH or more, and times 2^HIGH nothing is taken off the bits of a float: a zero stays next to nothing.
