@@ -1,16 +1,21 @@
 """What passes get of a SoC's figures, fitted to profiles: a roofline that was taught by measurements.
 
-    seconds = ((bytes / bandwidth)^p + (products / peak + attended / attention)^p)^(1/p)
+    seconds = ((bytes / bandwidth + found / cached)^p + (products / peak + attended / attention)^p)^(1/p)
               + bytes of logits / logits + launches * launch + call
 
-bandwidth and logits (bytes per second), attention (operations per second in f32), launch and call (seconds) belong to a
-unit and the kind of its programs, peak (operations per second) and p, which says how much of reading and arithmetic
-happens at once, to a precision there too. All but p are kept as shares of the SoC file's figures, so that a what-if can
-move those.
+``found`` are bytes that a pass finds in the CPU's last cache, ``bytes`` the others. bandwidth, cached and logits (bytes
+per second), attention (operations per second in f32), launch and call (seconds) belong to a unit and the kind of its
+programs, peak (operations per second) and p, which says how much of reading and arithmetic happens at once, to a
+precision there too. All but p are kept as shares of the SoC file's figures, so that a what-if can move those.
+
+Of a GPU's programs attention is counted as products, which the same code generator makes, and what logits and a call
+take is in products and launches; with factors of their own they fit noise, and predict other models worse. Products get
+``wide`` times their peak in passes with rows enough to fill the tiles that they are computed in.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,14 +24,15 @@ import msgspec
 from paceline.costmodel.model_spec import Positive, PositiveFloat
 from paceline.costmodel.profile import Machine
 from paceline.costmodel.roofline import Shares
-from paceline.costmodel.traced import Program
+from paceline.costmodel.traced import Program, fills_tiles
 from paceline.errors import ProfileError
 from paceline.files import read_json
 from paceline.targets import Dtype
 
-SCHEMA = 1
+SCHEMA = 2  # passes that find their bytes in the last cache, and wide passes of GPUs, are told apart since 2
 Share = Annotated[float, msgspec.Meta(ge=1e-25, le=1e25)]
 """Wider than any fit goes, and narrow enough that no prediction overflows."""
+Faster = Annotated[float, msgspec.Meta(ge=1, le=1e25)]
 Kind = Literal["fitted", "widths", "models"]
 """Errors of the fit, and of fits that did not see the width, or the model, that they predict."""
 
@@ -39,16 +45,22 @@ class Multiplying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What programs of one kind get of ``cores`` of a unit, as shares of its figures: see ``roofline.Shares``."""
+    """What programs of one kind get of ``cores`` of a unit, as shares of its figures: see ``roofline.Shares``.
+
+    None is what such programs have no factor for: it is in the others. ``cached`` is how many times as fast as memory
+    the last cache is, ``wide`` how many times its peak a precision gets in passes that fill tiles.
+    """
 
     unit: str
     program: Program
     cores: Positive
     bandwidth: Share
-    attention: Share
-    logits: Share
+    cached: Faster | None = None
+    attention: Share | None = None
+    logits: Share | None = None
     launch: Share
-    call: Share
+    call: Share | None = None
+    wide: Share | None = None
     precisions: dict[Dtype, Multiplying]
 
 
@@ -95,8 +107,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     errors: dict[Kind, Errors]
     residuals: tuple[Residual, ...]
 
-    def shares(self, unit: str, program: Program, precision: Dtype, *, cores: int) -> Shares | None:
-        """What a pass gets; None where no such program was measured.
+    def shares(self, unit: str, program: Program, precision: Dtype, *, cores: int, width: int) -> Shares | None:
+        """What a pass of ``width`` tokens gets; None where no such program was measured.
 
         Of core counts that were not measured, the nearest one's, of two the larger.
         """
@@ -105,13 +117,16 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             return None
         nearest = min(fitting, key=lambda factors: (abs(factors.cores - cores), -factors.cores))
         multiplying = nearest.precisions[precision]
+        wide = nearest.wide if nearest.wide and fills_tiles(program, width) else 1.0
         return Shares(
             bandwidth=nearest.bandwidth,
+            cache=self.machine.cache_bytes if nearest.cached else 0,
+            cached=nearest.bandwidth * (nearest.cached or 1.0),
             attention=nearest.attention,
-            logits=nearest.logits,
+            logits=nearest.logits or math.inf,
             launch=nearest.launch,
-            call=nearest.call,
-            peak=multiplying.peak,
+            call=nearest.call or 0.0,
+            peak=multiplying.peak * wide,
             exponent=multiplying.exponent,
         )
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paceline.costmodel.arrays import in_place_of_number, overlapped
 from paceline.costmodel.calibration import Calibration, Errors, Factors, Kind, Multiplying, Residual
 from paceline.costmodel.least_squares import Array, least_squares
 from paceline.costmodel.profile import Machine
-from paceline.costmodel.roofline import Shares, roofline
-from paceline.costmodel.traced import Program
+from paceline.costmodel.roofline import Shares, found_in_cache, roofline
+from paceline.costmodel.traced import Program, fills_tiles, on_gpu
 from paceline.costmodel.work import Work
 from paceline.errors import ProfileError
 from paceline.targets import Dtype, ProcessingUnit
@@ -21,12 +23,15 @@ from paceline.targets import Dtype, ProcessingUnit
 # one measurement that is off by 2 %. What measurements say wins; what they cannot tell apart stays in proportion.
 _PULL = 0.02
 _FARTHEST = 50.0  # logarithms beyond it are nobody's figures
-_COMMON = ("bandwidth", "attention", "logits", "launch", "call")  # parameters that precisions share
+_TIMES = ("bandwidth", "attention", "logits", "launch", "call")  # how many times the figures' seconds a term takes
+# Parameters that precisions share; of the last two, how many times as fast as memory the cache is, less 1, and how many
+# times the seconds a product takes in a wide pass.
+_COMMON = (*_TIMES, "cached", "wide")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One measured pass and its work."""
+    """One measured pass and its work; ``cache`` is how many bytes the last cache holds that its unit reads through."""
 
     model: str
     precision: Dtype
@@ -37,6 +42,7 @@ class Sample:
     position: int
     work: Work
     seconds: float
+    cache: int = 0
 
     @property
     def group(self) -> tuple[str, Program, int]:
@@ -87,9 +93,10 @@ def _check(group: Sequence[Sample]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """Parameters of one group: logarithms of how many times the figures' seconds each term takes, and of p - 1.
+    """Logarithms of one group's parameters.
 
-    First those of ``_COMMON``, then of each precision its products' and p's.
+    First those of ``_COMMON``, then of each precision how many times the figures' seconds products take, and p - 1.
+    What no pass of the group has a term for stays where it starts.
     """
 
     precisions: tuple[Dtype, ...]
@@ -102,7 +109,9 @@ class _Fit:
         terms, measured = _Terms.of(group, precisions), np.log([sample.seconds for sample in group])
         start = np.zeros(len(_COMMON) + 2 * len(precisions))
         slower = float(np.median(measured - np.log(terms.seconds(start))))
-        start[: len(_COMMON)] = start[len(_COMMON) :: 2] = slower
+        start[: len(_TIMES)] = start[len(_COMMON) :: 2] = slower
+        if not terms.any_found:
+            start[len(_TIMES)] = -_FARTHEST  # a cache that nobody has seen at work is no faster than memory
 
         def residuals(at: Array) -> Array:
             return np.concatenate([np.log(terms.seconds(at)) - measured, _PULL * (at - start)])
@@ -116,16 +125,19 @@ class _Fit:
     def factors(self, sample: Sample) -> Factors:
         """As shares: of a rate the inverse of how many times the seconds."""
         unit, program, cores = sample.group
-        bandwidth, attention, logits, launch, call, *own = _times(self.at).tolist()
+        bandwidth, attention, logits, launch, call, faster, wide, *own = _times(self.at).tolist()
+        gpu = on_gpu(program)
         return Factors(
             unit=unit,
             program=program,
             cores=cores,
             bandwidth=1.0 / bandwidth,
-            attention=1.0 / attention,
-            logits=1.0 / logits,
+            cached=1.0 + faster if sample.cache else None,
+            attention=None if gpu else 1.0 / attention,
+            logits=None if gpu else 1.0 / logits,
             launch=launch,
-            call=call,
+            call=None if gpu else call,
+            wide=1.0 / wide if gpu else None,
             precisions={
                 precision: Multiplying(peak=1.0 / products, exponent=1.0 + more)
                 for precision, products, more in zip(self.precisions, own[::2], own[1::2], strict=True)
@@ -139,37 +151,50 @@ def _times(at: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """Seconds [terms, n] that a pass would take with all of the unit's figures; ``which`` [n] is its precision."""
+    """Seconds [terms, n] that a pass would take with all of the unit's figures.
+
+    ``which`` [n] is its precision, ``wide`` [n] whether its products fill their tiles.
+    """
 
     seconds_of: Array
     which: list[int]
+    wide: NDArray[np.bool_]
 
     @classmethod
     def of(cls, group: Sequence[Sample], precisions: Sequence[Dtype]) -> _Terms:
         terms = np.array([_terms(sample) for sample in group]).T
-        return cls(terms, [precisions.index(sample.precision) for sample in group])
+        wide = np.array([fills_tiles(sample.program, sample.width) for sample in group])
+        return cls(terms, [precisions.index(sample.precision) for sample in group], wide)
+
+    @property
+    def any_found(self) -> bool:
+        """Whether a pass finds bytes in the cache."""
+        return bool(self.seconds_of[len(_TIMES)].any())
 
     def seconds(self, at: Array) -> Array:
         """What parameters ``at`` say."""
         times = _times(at)
-        bandwidth, attention, logits, launches, call = self.seconds_of[:-1] * times[: len(_COMMON), None]
-        products = self.seconds_of[-1] * times[len(_COMMON) :: 2][self.which]
+        bandwidth, attention, logits, launches, call = self.seconds_of[: len(_TIMES)] * times[: len(_TIMES), None]
+        (faster, wide), (found, products) = times[len(_TIMES) : len(_COMMON)], self.seconds_of[len(_TIMES) :]
+        reading = bandwidth + found * times[0] / (1.0 + faster)
+        products = products * times[len(_COMMON) :: 2][self.which] * np.where(self.wide, wide, 1.0)
         exponents = 1.0 + times[len(_COMMON) + 1 :: 2][self.which]
-        together = overlapped(*map(in_place_of_number, (bandwidth, products + attention, exponents)))
+        together = overlapped(*map(in_place_of_number, (reading, products + attention, exponents)))
         return np.asarray(together + logits + launches + call)
 
 
 def _terms(sample: Sample) -> tuple[float, ...]:
-    """Those of ``_COMMON``, and products."""
+    """Those of ``_TIMES``, the first for what memory brings; what the cache brings, as if memory did; and products."""
+    gpu = on_gpu(sample.program)
     attended = Work(operations=sample.work.attended, attended=sample.work.attended)
+    shares = Shares(logits=math.inf if gpu else 1.0, attention=None if gpu else 1.0)
     whole, attention = (
-        roofline(
-            work, sample.unit, sample.precision, cores=sample.cores, program=sample.program, shares=Shares(logits=1.0)
-        )
-        for work in (sample.work, attended)
+        roofline(work, sample.unit, sample.precision, cores=sample.cores, program=sample.program, shares=shares)
+        for work in (sample.work, Work() if gpu else attended)
     )
-    products, launch = whole.arithmetic - attention.arithmetic, sample.unit.launch.value
-    return whole.bandwidth, attention.arithmetic, whole.logits, whole.launches, launch, products
+    found = found_in_cache(sample.work.bytes, sample.cache) / sample.unit.bandwidth.value
+    products, call = whole.arithmetic - attention.arithmetic, 0.0 if gpu else sample.unit.launch.value
+    return whole.bandwidth - found, attention.arithmetic, whole.logits, whole.launches, call, found, products
 
 
 def _residuals(group: Sequence[Sample], fit: _Fit) -> list[Residual]:

@@ -39,7 +39,8 @@ _OUTSIDE: dict[tuple[Program, Dtype], tuple[int, ...]] = {
     ("words", "f32"): (17, 16), ("words", "f16"): (18, 16),
     ("words", "int8"): (23, 24, 31), ("words", "int4"): (24, 24),
 }  # fmt: skip
-_FILLED = 16  # rows of a workgroup's tile in products of a GPU's program: two threads, each with eight for a weight it loads
+# Rows of a workgroup's tile in a GPU's products: two threads, each with eight for every weight that it loads.
+_FILLED = 16
 _SHARED = 3
 _HOISTED = 1 << 20  # bytes by which a constant may grow that IREE computes when a program is loaded, and keeps
 _WIDENING = 2  # dispatches that make f32 of an int4 matrix
@@ -56,7 +57,7 @@ def program_on(unit: ProcessingUnit, *, kernels: bool) -> Program:
 
 
 def on_gpu(program: Program) -> bool:
-    """Whether a program is a GPU's, whose code generator makes all products, those of attention like those with weights."""
+    """Whether it is a GPU's, where one code generator makes all products, those of attention too."""
     return program in ("gpu", "words")
 
 

@@ -125,7 +125,7 @@ class RooflineTimes:
 
     def seconds(self, role: Role, unit: str, width: int, cores: int) -> float | None:
         padded = compiled_width(self.bundle, width)
-        if padded is None or self.shares(role, unit, cores) is None:
+        if padded is None or self.shares(role, unit, cores, padded) is None:
             return None
         key = (role, unit, padded, cores)
         if key not in self.known:  # a search asks for the same pass again and again
@@ -140,7 +140,7 @@ class RooflineTimes:
         """
         model, processor = self._placed(role, unit)
         precision, work = cast(Dtype, model.precision), self.work(role, unit, width)
-        if (shares := self.shares(role, unit, cores)) is None:
+        if (shares := self.shares(role, unit, cores, width)) is None:
             raise ProfileError(f"the calibration knows no {precision} programs on {unit} such as the {role}'s")
         return roofline(work, processor, precision, cores=cores, program=self.program(role, unit), shares=shares)
 
@@ -159,12 +159,13 @@ class RooflineTimes:
     def pinned(self) -> Mapping[Role, Sequence[str]]:
         return {}
 
-    def shares(self, role: Role, unit: str, cores: int) -> Shares | None:
-        """What a pass gets of the unit's figures; None where the calibration does not know its like."""
+    def shares(self, role: Role, unit: str, cores: int, width: int) -> Shares | None:
+        """What a pass of ``width`` tokens gets of the unit's figures; None where the calibration knows no such."""
         if self.calibration is None:
             return WHOLE
         model, _ = self._placed(role, unit)
-        return self.calibration.shares(unit, self.program(role, unit), cast(Dtype, model.precision), cores=cores)
+        program, precision = self.program(role, unit), cast(Dtype, model.precision)
+        return self.calibration.shares(unit, program, precision, cores=cores, width=width)
 
     def work(self, role: Role, unit: str, width: int, position: int | None = None) -> Work:
         """What the pass computes and moves with ``position`` tokens in the caches (default: half of what they hold)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -9,10 +10,11 @@ import pytest
 
 from paceline.costmodel import Calibration, Machine, read_calibration
 from paceline.costmodel.calibration import Errors, Factors, Multiplying, Residual
+from paceline.costmodel.roofline import Shares
 from paceline.errors import ProfileError
 from paceline.files import write_json
 
-MACHINE = Machine(architecture="x86_64", cpu="Test CPU", cores=4, memory_bytes=8 << 30)
+MACHINE = Machine(architecture="x86_64", cpu="Test CPU", cores=4, memory_bytes=8 << 30, cache_bytes=32 << 20)
 
 
 def factors(cores: int, bandwidth: float) -> Factors:
@@ -21,6 +23,7 @@ def factors(cores: int, bandwidth: float) -> Factors:
         program="kernels",
         cores=cores,
         bandwidth=bandwidth,
+        cached=3.0,
         attention=0.3,
         logits=0.1,
         launch=2.0,
@@ -36,7 +39,19 @@ RESIDUAL = Residual(
 CALIBRATION = Calibration(
     soc="test-soc",
     machine=MACHINE,
-    factors=(factors(4, 1.0), factors(1, 0.6)),
+    factors=(
+        factors(4, 1.0),
+        factors(1, 0.6),
+        Factors(
+            unit="gpu",
+            program="words",
+            cores=2,
+            bandwidth=0.5,
+            launch=2.0,
+            wide=1.5,
+            precisions={"f32": Multiplying(peak=0.4, exponent=1.0)},
+        ),
+    ),
     errors={"fitted": Errors(passes=1, median=0.1, percentile_90=0.1)},
     residuals=(RESIDUAL,),
 )
@@ -53,18 +68,36 @@ def test_round_trip(path: Path) -> None:
 
 
 def test_shares_are_those_of_the_program() -> None:
-    shares = CALIBRATION.shares("cpu", "kernels", "int8", cores=4)
+    shares = CALIBRATION.shares("cpu", "kernels", "int8", cores=1, width=64)
     assert shares is not None
-    assert (shares.bandwidth, shares.peak, shares.attention, shares.logits) == (1.0, 0.5, 0.3, 0.1)
+    assert (shares.bandwidth, shares.peak, shares.attention, shares.logits) == (0.6, 0.5, 0.3, 0.1)
     assert (shares.launch, shares.call, shares.exponent) == (2.0, 5.0, 2.0)
-    assert CALIBRATION.shares("cpu", "cpu", "int8", cores=4) is None
-    assert CALIBRATION.shares("gpu", "gpu", "int8", cores=1) is None
-    assert CALIBRATION.shares("cpu", "kernels", "int4", cores=4) is None
+    assert shares.cache == 32 << 20 and shares.cached == pytest.approx(3 * 0.6)
+    assert CALIBRATION.shares("cpu", "cpu", "int8", cores=4, width=1) is None
+    assert CALIBRATION.shares("gpu", "gpu", "int8", cores=1, width=1) is None
+    assert CALIBRATION.shares("cpu", "kernels", "int4", cores=4, width=1) is None
+
+
+def test_a_gpu_has_what_it_was_fitted_with() -> None:
+    narrow, wide = (CALIBRATION.shares("gpu", "words", "f32", cores=2, width=width) for width in (15, 16))
+    assert narrow == Shares(bandwidth=0.5, cached=0.5, peak=0.4, attention=None, launch=2.0, exponent=1.0)
+    assert wide is not None and wide.peak == pytest.approx(0.4 * 1.5)
+    assert replace(wide, peak=0.4) == narrow
+
+
+def test_a_cache_of_unknown_size_changes_nothing() -> None:
+    unknown = msgspec.structs.replace(
+        CALIBRATION,
+        machine=msgspec.structs.replace(MACHINE, cache_bytes=0),
+        factors=tuple(msgspec.structs.replace(f, cached=None) for f in CALIBRATION.factors),
+    )
+    shares = unknown.shares("cpu", "kernels", "int8", cores=4, width=1)
+    assert shares is not None and (shares.cache, shares.cached) == (0, shares.bandwidth)
 
 
 @pytest.mark.parametrize(("cores", "bandwidth"), [(1, 0.6), (2, 0.6), (3, 1.0), (4, 1.0), (8, 1.0)])
 def test_the_nearest_core_count_speaks(cores: int, bandwidth: float) -> None:
-    shares = CALIBRATION.shares("cpu", "kernels", "int8", cores=cores)
+    shares = CALIBRATION.shares("cpu", "kernels", "int8", cores=cores, width=1)
     assert shares is not None and shares.bandwidth == bandwidth
 
 
@@ -86,7 +119,7 @@ def test_missing(tmp_path: Path) -> None:
         read_calibration(tmp_path / "none.json", soc="test-soc")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}'])
 def test_damaged(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ProfileError, match=r"calibration\.json is not a valid Calibration: "):
@@ -98,9 +131,10 @@ def test_a_folder_is_no_missing_file(tmp_path: Path) -> None:
         read_calibration(tmp_path, soc="test-soc")
 
 
-def test_other_schema(path: Path) -> None:
-    write_json(path, msgspec.structs.replace(CALIBRATION, schema=99))
-    with pytest.raises(ProfileError, match="schema 99, expected 1; make it with 'paceline calibrate"):
+@pytest.mark.parametrize("schema", [1, 99])
+def test_other_schema(path: Path, schema: int) -> None:
+    write_json(path, msgspec.structs.replace(CALIBRATION, schema=schema))
+    with pytest.raises(ProfileError, match=f"schema {schema}, expected 2; make it with 'paceline calibrate"):
         read_calibration(path, soc="test-soc")
 
 

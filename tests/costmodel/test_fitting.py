@@ -12,6 +12,7 @@ import pytest
 from paceline.costmodel import Calibration, Machine, calibrate, find_model, forward, roofline
 from paceline.costmodel.fitting import Sample, errors_of
 from paceline.costmodel.roofline import Shares
+from paceline.costmodel.traced import program_on
 from paceline.errors import ProfileError
 from paceline.targets import Dtype, Figure, ProcessingUnit
 
@@ -77,10 +78,10 @@ def fitted(calibration: Calibration) -> dict[str, float]:
     peaks = {f"peak {p}": 400e9 * half * found.peak for p, found in factors.precisions.items()}
     return {
         "bandwidth": 10e9 * factors.bandwidth,
-        "attention": 100e9 * half * factors.attention,
-        "logits": 10e9 * factors.logits,
+        "attention": 100e9 * half * (factors.attention or 0.0),
+        "logits": 10e9 * (factors.logits or 0.0),
         "launch": 2e-6 * factors.launch,
-        "call": 2e-6 * factors.call,
+        "call": 2e-6 * (factors.call or 0.0),
         **peaks,
         **{f"p {p}": found.exponent for p, found in factors.precisions.items()},
     }
@@ -114,11 +115,12 @@ def test_with_noise_what_matters_is_found(seed: int) -> None:
     }
 
 
-def test_shares_say_what_the_fit_said() -> None:
-    given = samples(noise=0.1)
-    calibration = fit(given)
+@pytest.mark.parametrize("cache", [0, 200 << 20])
+def test_shares_say_what_the_fit_said(cache: int) -> None:
+    given = [replace(one, cache=cache) for one in samples(noise=0.1)]
+    calibration = calibrate(given, soc="test", machine=msgspec.structs.replace(MACHINE, cache_bytes=cache))
     for one, residual in zip(given, calibration.residuals, strict=True):
-        shares = calibration.shares("cpu", "kernels", one.precision, cores=2)
+        shares = calibration.shares("cpu", "kernels", one.precision, cores=2, width=one.width)
         assert shares is not None
         again = roofline(one.work, UNIT, one.precision, cores=2, program="kernels", shares=shares)
         assert again.seconds == pytest.approx(residual.fitted)
@@ -136,7 +138,7 @@ def test_left_out_means_not_seen(kind: str, part: Callable[[Sample], object]) ->
     others = fit([one for one in given if part(one) != left])
     for one, residual in zip(given, whole.residuals, strict=True):
         if part(one) == left:
-            shares = others.shares("cpu", "kernels", one.precision, cores=2) or Shares()
+            shares = others.shares("cpu", "kernels", one.precision, cores=2, width=one.width) or Shares()
             seconds = roofline(one.work, UNIT, one.precision, cores=2, shares=shares).seconds
             found = residual.without_width if kind == "widths" else residual.without_model
             assert found == pytest.approx(seconds)
@@ -153,6 +155,89 @@ def test_a_precision_of_one_model_is_not_predicted_without_it() -> None:
     only = [one for one in given if not (one.model == MODELS[0] and one.precision == "int4")]
     residuals = fit(only).residuals
     assert all((residual.without_model is None) == (residual.precision == "int4") for residual in residuals)
+
+
+CACHE, FASTER = 200 << 20, 2.5  # holds the smallest model's int8 and half of a pass of the next one's
+
+
+def with_cache(given: Sequence[Sample]) -> list[Sample]:
+    """The same passes where what the last cache still holds comes 2.5 times as fast as the rest."""
+    made = []
+    for one in given:
+        found = max(0, min(one.work.bytes, 2 * CACHE - one.work.bytes))
+        slow, p = one.work.bytes / TRUE["bandwidth"], P[one.precision]
+        fast = slow - found / TRUE["bandwidth"] * (1 - 1 / FASTER)
+        arithmetic = (one.work.operations - one.work.attended) / PEAK[one.precision]
+        arithmetic += one.work.attended / TRUE["attention"]
+        together = [(reading**p + arithmetic**p) ** (1 / p) for reading in (slow, fast)]
+        made.append(replace(one, seconds=one.seconds - together[0] + together[1], cache=CACHE))
+    return made
+
+
+def fit_with_cache(given: Sequence[Sample]) -> Calibration:
+    return calibrate(given, soc="test", machine=msgspec.structs.replace(MACHINE, cache_bytes=CACHE))
+
+
+def test_a_cache_is_told_from_memory() -> None:
+    calibration = fit_with_cache(with_cache(samples()))
+    assert calibration.factors[0].cached == pytest.approx(FASTER, rel=0.1)  # starts at 2
+    assert fitted(calibration) == pytest.approx(TRUTH, rel=0.1)
+    assert calibration.errors["models"].median < 0.01
+
+
+def test_without_the_size_of_the_cache_its_passes_are_predicted_worse() -> None:
+    given = with_cache(samples())
+    blind = fit([replace(one, cache=0) for one in given])
+    assert blind.factors[0].cached is None
+    assert blind.errors["models"].median > 3 * fit_with_cache(given).errors["models"].median
+
+
+def test_a_cache_that_is_no_faster_is_found_to_be_none() -> None:
+    calibration = fit_with_cache([replace(one, cache=CACHE) for one in samples()])
+    assert calibration.factors[0].cached == pytest.approx(1.0, abs=0.1)  # starts at 2
+    assert fitted(calibration)["bandwidth"] == pytest.approx(TRUTH["bandwidth"], rel=0.02)
+
+
+def test_nothing_is_claimed_of_a_cache_that_no_pass_fits() -> None:
+    given = [replace(one, cache=1 << 20) for one in samples(MODELS[:2])]
+    calibration = fit(given)
+    assert calibration.factors[0].cached == pytest.approx(1.0)
+    assert fitted(calibration) == pytest.approx(fitted(fit(samples(MODELS[:2]))))
+
+
+GPU = msgspec.structs.replace(UNIT, name="gpu", kind="gpu", storage_bits=32)
+TRACED = {"bandwidth": 4e9, "launch": 30e-6, "wide": 1.6}
+TRACED_PEAK: dict[Dtype, float] = {"f32": 5e9, "int8": 3e9}
+
+
+def traced(model: str, precision: Dtype, width: int) -> Sample:
+    """A pass of a GPU that reads and multiplies at once (p = 2), and multiplies 1.6 times as fast from 16 rows on."""
+    spec, program = find_model(model), program_on(GPU, kernels=False)
+    work = forward(spec, width=width, context=256, precision=precision, program=program)
+    peak = TRACED_PEAK[precision] * (TRACED["wide"] if width >= 16 else 1.0)
+    together = float(np.hypot(work.bytes / TRACED["bandwidth"], work.operations / peak))
+    seconds = together + work.dispatches * TRACED["launch"]
+    return Sample(
+        model=model, precision=precision, unit=GPU, program=program, cores=4, width=width, position=0, work=work,
+        seconds=seconds,
+    )  # fmt: skip
+
+
+def test_wide_passes_of_a_gpu_have_a_rate_of_their_own() -> None:
+    given = [traced(m, p, w) for m in MODELS[:3] for p in TRACED_PEAK for w in WIDTHS]
+    calibration = fit(given)
+    (factors,) = calibration.factors
+    assert factors.wide == pytest.approx(TRACED["wide"], rel=0.02)
+    assert 10e9 * factors.bandwidth == pytest.approx(TRACED["bandwidth"], rel=0.05)
+    peaks = {precision: 100e9 * found.peak for precision, found in factors.precisions.items()}
+    assert peaks == pytest.approx(TRACED_PEAK, rel=0.05)
+    assert (factors.attention, factors.logits, factors.call, factors.cached) == (None, None, None, None)
+    assert calibration.errors["models"].percentile_90 < 0.02
+    for one, residual in zip(given, calibration.residuals, strict=True):
+        shares = calibration.shares("gpu", "words", one.precision, cores=4, width=one.width)
+        assert shares is not None
+        seconds = roofline(one.work, GPU, one.precision, cores=4, program="words", shares=shares).seconds
+        assert seconds == pytest.approx(residual.fitted)
 
 
 def test_core_counts_are_fitted_apart() -> None:

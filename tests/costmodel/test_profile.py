@@ -17,7 +17,10 @@ from paceline.costmodel.profile import Together, interpolate
 from paceline.errors import ProfileError
 from paceline.files import write_json
 
-MACHINE = Machine(architecture="x86_64", cpu="Test CPU", cores=2, memory_bytes=8 << 30, drivers={"gpu": "SwiftShader"})
+MACHINE = Machine(
+    architecture="x86_64", cpu="Test CPU", cores=2, memory_bytes=8 << 30, drivers={"gpu": "SwiftShader"},
+    cache_bytes=32 << 20,
+)  # fmt: skip
 
 
 def measured(width: int, seconds: float, **fields: Any) -> Measurement:
@@ -187,6 +190,7 @@ def test_other_bundle(tmp_path: Path) -> None:
         ({"architecture": "aarch64"}, "architecture: aarch64, not x86_64"),
         ({"memory_bytes": 4 << 30}, "memory: 4294967296 bytes"),
         ({"drivers": {"gpu": "Mali-G310"}}, "gpu: Mali-G310, not SwiftShader"),
+        ({"cache_bytes": 16 << 20}, "last cache: 16777216 bytes, not 33554432 bytes"),
     ],
 )
 def test_other_machine_is_named(tmp_path: Path, fields: dict[str, Any], found: str) -> None:
@@ -199,4 +203,6 @@ def test_small_changes_are_the_same_machine(tmp_path: Path) -> None:
     write_json(tmp_path / "profile.json", PROFILE)
     updated_kernel = msgspec.structs.replace(MACHINE, memory_bytes=MACHINE.memory_bytes - (30 << 20))
     lost_driver = msgspec.structs.replace(MACHINE, drivers={})
-    assert read(tmp_path, machine=updated_kernel) == read(tmp_path, machine=lost_driver) == PROFILE
+    says_nothing_of_caches = msgspec.structs.replace(MACHINE, cache_bytes=0)
+    for same in (updated_kernel, lost_driver, says_nothing_of_caches):
+        assert read(tmp_path, machine=same) == PROFILE

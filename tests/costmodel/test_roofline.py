@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.costmodel import Work, roofline
-from paceline.costmodel.roofline import Shares, multiplied_as
+from paceline.costmodel.roofline import Shares, found_in_cache, multiplied_as
 from paceline.targets import Figure, ProcessingUnit
 
 amounts = st.integers(0, 10**12)
@@ -95,3 +96,48 @@ def test_shares_by_hand() -> None:
     assert (estimate.logits, estimate.launches) == pytest.approx((0.04, (10 * 2 + 3) * 1e-3))
     assert estimate.seconds == pytest.approx((4**2 + 6**2) ** 0.5 + 0.04 + 0.023)
     assert roofline(work, UNIT, "int8").logits == 0.0
+
+
+def test_attention_at_the_rate_of_products() -> None:
+    work = Work(5 * 10**9, attended=10**9)
+    assert roofline(work, UNIT, "int8", shares=Shares(attention=None, peak=0.5)).arithmetic == pytest.approx(5 / 2)
+
+
+@pytest.mark.parametrize(("moved", "found"), [(0, 0), (70, 70), (100, 100), (130, 70), (200, 0), (1000, 0)])
+def test_what_a_pass_finds_in_a_cache_of_100(moved: int, found: int) -> None:
+    assert found_in_cache(moved, 100) == found
+    assert found_in_cache(moved, 0) == 0
+
+
+def test_a_cache_by_hand() -> None:
+    shares = Shares(bandwidth=0.5, cached=2.0, cache=10**9)
+    seconds = [roofline(Work(bytes_read=n * 10**9 // 2), UNIT, "f32", shares=shares).bandwidth for n in (1, 2, 3, 4)]
+    assert seconds == pytest.approx([0.25, 0.5, 1 / 0.5 + 0.5 / 2, 2 / 0.5])
+
+
+sizes = st.integers(0, 10**12)
+faster = st.floats(1.0, 100.0)
+
+
+def reading(moved: int, cache: int, times: float, bandwidth: float = 1e9) -> float:
+    shares = Shares(bandwidth=0.5, cached=0.5 * times, cache=cache)
+    return roofline(Work(bytes_read=moved), better(bandwidth=figure(bandwidth)), "f32", shares=shares).seconds
+
+
+@given(sizes, sizes, sizes, faster)
+def test_more_bytes_are_never_faster_with_a_cache(moved: int, more: int, cache: int, times: float) -> None:
+    assert reading(moved, cache, times) <= reading(moved + more, cache, times) * (1 + 1e-12)
+
+
+@given(sizes, sizes, faster)
+def test_a_better_cache_is_never_slower(moved: int, cache: int, times: float) -> None:
+    now = reading(moved, cache, times) * (1 + 1e-12)
+    assert reading(moved, 2 * cache, times) <= now
+    assert reading(moved, cache, 2 * times) <= now
+    assert reading(moved, cache, times, bandwidth=2e9) <= now
+
+
+def test_a_cache_changes_nothing_of_what_is_twice_as_large() -> None:
+    work, shares = Work(10**9, 2 * 10**9, 10**9, 5), Shares(bandwidth=0.7)
+    cached = replace(shares, cache=15 * 10**8, cached=7.0)
+    assert roofline(work, UNIT, "f32", shares=cached) == roofline(work, UNIT, "f32", shares=shares)

@@ -80,6 +80,7 @@ def test_calibrate_writes_and_shows(run: Run, folder: Path, tmp_path: Path) -> N
     assert "rpi5 on Cortex-A76, 4 cores: 10 measured passes" in result.stdout
     for word in ("cpu x4, kernels", "bandwidth", "products in int8", "overlap p in int8", "GB/s"):
         assert word in result.stdout
+    assert "do not say how large the CPU's last cache is" in result.stdout and "of cache" not in result.stdout
     for word in ("the measurements themselves", "widths that were left out", "models that were left out"):
         assert word in result.stdout
     assert f"--roofline --calibration {tmp_path / 'here.json'}" in result.stdout.replace("\n", "")
@@ -88,6 +89,15 @@ def test_calibrate_writes_and_shows(run: Run, folder: Path, tmp_path: Path) -> N
     (factors,) = calibration.factors
     assert factors.bandwidth == pytest.approx(1 / SLOWER, rel=0.15)
     assert {residual.model for residual in calibration.residuals} == {"qwen2.5-1.5b", "qwen2.5-0.5b"}
+
+
+def test_the_cache_is_shown_where_the_profile_knows_it(run: Run, folder: Path, tmp_path: Path) -> None:
+    profile = msgspec.json.decode((folder / "profile.json").read_bytes(), type=Profile)
+    machine = msgspec.structs.replace(profile.machine, cache_bytes=2 << 20)
+    write_json(folder / "profile.json", msgspec.structs.replace(profile, machine=machine))
+    result = run("calibrate", folder, "-o", tmp_path / "here.json")
+    assert result.exit_code == 0, result.output
+    assert "out of 2 MiB of cache" in result.stdout and "do not say how large" not in result.stdout
 
 
 def test_json_is_the_file(run: Run, folder: Path, tmp_path: Path) -> None:

@@ -76,6 +76,17 @@ def test_a_sample_is_a_pass_and_its_work(folder: Path) -> None:
     assert last.seconds == pytest.approx(1e-3 + 4 * PER_TOKEN)
 
 
+def test_only_a_cpu_reads_through_the_cache_of_its_machine(folder: Path, another: Callable[..., Path]) -> None:
+    bundle = read_bundle(folder)
+    samples = samples_of(bundle, profile_of(bundle), cache=5 << 20)
+    assert {(sample.unit.name, sample.cache) for sample in samples} == {("cpu", 5 << 20), ("gpu", 0)}
+    knows = msgspec.structs.replace(MACHINE, cache_bytes=5 << 20)
+    calibration = calibrate_bundles([folder, another(machine=knows)])
+    assert calibration.machine.cache_bytes == 5 << 20
+    assert [factors.cached is None for factors in calibration.factors] == [False, True]
+    assert calibrate_bundles([folder]).factors[0].cached is None
+
+
 def test_kernels_are_timed_by_what_the_caches_hold(folder: Path) -> None:
     bundle = read_bundle(folder)
     target = msgspec.structs.replace(bundle.target, kernels={"cpu": "x86_64-avx2"})

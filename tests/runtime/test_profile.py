@@ -21,6 +21,7 @@ from paceline.runtime.null_device import NullDevice
 from paceline.runtime.profile import Measured, measure, save
 from paceline.runtime.prompts import Prompt
 from paceline.targets import Figure, ProcessingUnit, Soc
+from paceline.targets.host import last_cache_bytes
 from tests.specs import tiny_spec
 
 ONE = Figure(value=1e9, source="test")
@@ -170,4 +171,4 @@ def test_an_unwritable_bundle_is_a_sentence(tiny_tokenizer: Path, tmp_path: Path
 def test_this_machine_is_itself() -> None:
     first, second = this_machine({"gpu": "a"}), this_machine({"gpu": "a"})
     assert first == second and first.differences(second) == ()
-    assert first.cores >= 1 and first.memory_bytes > 0 and first.cpu
+    assert first.cores >= 1 and first.memory_bytes > 0 and first.cpu and first.cache_bytes == last_cache_bytes()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paceline.targets import detect_host, host
-from paceline.targets.host import Cpu, count_cores, detect_cpu, host_peak, memory_bytes, parse_cpuinfo
+from paceline.targets.host import Cpu, count_cores, detect_cpu, host_peak, last_cache_bytes, memory_bytes, parse_cpuinfo
 
 X86 = """processor\t: 0
 model name\t: Example CPU @ 2.50GHz
@@ -97,3 +97,33 @@ def test_this_machine() -> None:
     assert cpu is not None and cpu.cpu == "host" and cpu.cores == count_cores() >= 1
     assert soc.memory.value == memory_bytes() > 0
     assert detect_cpu().name in soc.description
+
+
+def write_caches(root: Path, core: int, *caches: tuple[int, str, str]) -> None:
+    """Level, size and sharing cores of each cache of a core, as Linux shows them."""
+    for index, values in enumerate(caches):
+        folder = root / str(core) / f"index{index}"
+        folder.mkdir(parents=True)
+        for key, value in zip(("level", "size", "shared_cpu_list"), values, strict=True):
+            (folder / key).write_text(f"{value}\n")
+
+
+@pytest.mark.parametrize(
+    ("cores", "found"),
+    [
+        ({0: [(1, "32K", "0"), (2, "1M", "0"), (3, "32768K", "0-1")], 1: [(3, "32768K", "0-1")]}, 32 << 20),
+        ({0: [(2, "512K", "0")], 1: [(2, "256K", "1")]}, 768 << 10),  # of two clusters each has its own
+        ({0: [(1, "32K", "0")]}, 32 << 10),
+        ({0: [(3, "", "")]}, 0),
+        ({}, 0),
+    ],
+    ids=["shared", "apart", "one level", "says nothing", "no caches"],
+)
+def test_the_last_cache_of_all_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: dict[int, list[tuple[int, str, str]]], found: int
+) -> None:
+    for core, caches in cores.items():
+        write_caches(tmp_path, core, *caches)
+    monkeypatch.setattr(host, "_CACHES", f"{tmp_path}/{{}}")
+    monkeypatch.setattr(host, "_allowed_cores", lambda: [0, 1])
+    assert last_cache_bytes() == found

@@ -63,8 +63,10 @@ def page(
 def _show(calibration: Calibration, soc: Soc, output: Path) -> None:
     machine = calibration.machine
     print(f"{calibration.soc} on {machine.cpu}, {machine.cores} cores: {len(calibration.residuals)} measured passes")
-    rows = [row for factors in calibration.factors for row in _factors(factors, soc)]
+    rows = [row for factors in calibration.factors for row in _factors(factors, soc, machine.cache_bytes)]
     console.print_table("What passes get", ("programs", "figure", "fitted", "SoC file", "share"), rows)
+    if not machine.cache_bytes and any(factors.unit == "cpu" for factors in calibration.factors):
+        print("the profiles do not say how large the CPU's last cache is: all bytes count as read from memory")
     print("predicted over measured, less 1, in %: with little in the caches / with full ones")
     for model in dict.fromkeys(residual.model for residual in calibration.residuals):
         console.print_table(model, *_errors([r for r in calibration.residuals if r.model == model]))
@@ -87,7 +89,7 @@ def _summary(calibration: Calibration) -> list[tuple[str, ...]]:
     ]
 
 
-def _factors(factors: Factors, soc: Soc) -> Iterator[tuple[str, ...]]:
+def _factors(factors: Factors, soc: Soc, cache: int) -> Iterator[tuple[str, ...]]:
     from paceline.costmodel.roofline import multiplied_as
 
     unit = soc.unit(factors.unit)
@@ -95,10 +97,18 @@ def _factors(factors: Factors, soc: Soc) -> Iterator[tuple[str, ...]]:
     traced = "kernels" if factors.program == "kernels" else "traced"
     label, part = f"{factors.unit} x{factors.cores}, {traced}", factors.cores / unit.cores
     yield _figure(label, "bandwidth", unit.bandwidth.value, factors.bandwidth, 1e9, "GB/s")
-    yield _figure(label, "attention in f32", unit.peak["f32"].value * part, factors.attention, 1e9, "Gop/s")
-    yield _figure(label, "logits", unit.bandwidth.value, factors.logits, 1e9, "GB/s")
+    if factors.cached:
+        name = f"out of {cache / 2**20:.3g} MiB of cache"
+        yield label, name, f"{unit.bandwidth.value * factors.bandwidth * factors.cached / 1e9:.3g} GB/s", "", ""
+    if factors.attention:
+        yield _figure(label, "attention in f32", unit.peak["f32"].value * part, factors.attention, 1e9, "Gop/s")
+    if factors.logits:
+        yield _figure(label, "logits", unit.bandwidth.value, factors.logits, 1e9, "GB/s")
     yield _figure(label, "launch", unit.launch.value, factors.launch, 1e-6, "us")
-    yield label, "call of a pass", f"{unit.launch.value * factors.call / 1e-6:.3g} us", "", ""
+    if factors.call:
+        yield label, "call of a pass", f"{unit.launch.value * factors.call / 1e-6:.3g} us", "", ""
+    if factors.wide:
+        yield label, "products of wide passes", f"{factors.wide:.2f} times as fast", "", ""
     for precision, multiplying in factors.precisions.items():
         peak = unit.peak[multiplied_as(precision, unit, factors.program)].value * part
         yield _figure(label, f"products in {precision}", peak, multiplying.peak, 1e9, "Gop/s")

@@ -209,7 +209,7 @@ def _unit(subject: Subject, unit: ProcessingUnit) -> Unit:
     predicted = _predicted(subject)
     models, peaks, bandwidth = dict[str, list[Pass]](), dict[str, float](), unit.bandwidth.value
     for model in (model for model in subject.bundle.models if unit.name in model.programs):
-        if (shares := predicted.shares(model.role, unit.name, cores)) is None:
+        if (shares := predicted.shares(model.role, unit.name, cores, max(subject.bundle.widths))) is None:
             continue
         label = f"{model.role} {model.spec.name} ({model.precision})"
         models[label] = _passes(subject, model.role, unit.name, cores)
