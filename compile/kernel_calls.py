@@ -15,6 +15,7 @@ from paceline.targets.instruction_sets import InstructionSet
 
 FOLDER = Path(__file__).parent / "kernels"
 PRECISIONS = ("f32", "f16", "int8", "int4")
+_ROUNDED = ("int8", "int4")  # weights that take activations in bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Kernel:
 _MATMUL = ("rows", "channels", "columns", "chunk")
 _HEADS = ("heads", "kv_heads", "size", "capacity", "layer")
 KERNELS: dict[str, Kernel] = {
-    **{f"quantise_{name}": Kernel("io", ("columns", "padded")) for name in PRECISIONS[2:]},
-    **{f"norm_quantise_{name}": Kernel("iio", ("columns", "padded", "epsilon")) for name in PRECISIONS[2:]},
+    **{f"quantise_{name}": Kernel("io", ("columns", "padded")) for name in _ROUNDED},
+    **{f"norm_quantise_{name}": Kernel("iio", ("columns", "padded", "epsilon")) for name in _ROUNDED},
     "norm": Kernel("iio", ("columns", "epsilon")),
     "norm_add": Kernel("iic", ("columns", "epsilon")),
     "argmax": Kernel("iio", ("vocabulary",)),

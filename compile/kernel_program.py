@@ -3,10 +3,10 @@
 A layer is ten calls. Each value has one writer at a time, so that IREE runs them in order without a copy: the hidden
 state is changed in place by the matmuls that end a branch, and so are the caches by ``rope_store``.
 
-    norm_quantise -> qkv -> rope_store -> attention -> quantise -> o (adds to the hidden state)
-    norm_quantise -> gate and up (activation inside) -> quantise -> down (adds to the hidden state)
+    norm_quantise_* -> qkv -> rope_store -> attention -> quantise_* -> o (adds to the hidden state)
+    norm_quantise_* -> gate and up (activation inside) -> quantise_* -> down (adds to the hidden state)
 
-Float precisions have no ``quantise``, which leaves eight, and their norm is ``norm``. Activations are rounded as the
+Float precisions have no ``quantise_*``, which leaves eight, and their norm is ``norm``. Activations are rounded as the
 weights that they meet want it.
 """
 
@@ -150,21 +150,19 @@ class _Step:
     def _normed(self, name: str, x: Value, site: str, weights: str) -> Value:
         """The norm of ``x``, as the matmul with ``weights`` takes it."""
         columns, epsilon = self.spec.hidden, _bits(self.spec.norm_epsilon)
-        arrays = (x, self.on.weight(name), made := self._rows(columns))
-        if self.precision.whole_groups:
-            stored = self._stored(weights)
-            padded = stored.columns(columns)
-            kernel = f"norm_quantise_{stored.name}"
+        arrays, stored = (x, self.on.weight(name), made := self._rows(columns)), self._stored(weights)
+        if stored.whole_groups:
+            kernel, padded = f"norm_quantise_{stored.name}", stored.columns(columns)
             self.on.call(site, kernel, self.n, arrays, columns=columns, padded=padded, epsilon=epsilon)
         else:
             self.on.call(site, "norm", self.n, arrays, columns=columns, epsilon=epsilon)
         return made
 
     def _rounded(self, y: Value, columns: int, site: str, weights: str) -> Value:
-        if not self.precision.whole_groups:
+        stored = self._stored(weights)
+        if not stored.whole_groups:
             return y
-        made, stored = self._rows(columns), self._stored(weights)
-        padded = stored.columns(columns)
+        made, padded = self._rows(columns), stored.columns(columns)
         self.on.call(f"{site}_rows", f"quantise_{stored.name}", self.n, (y, made), columns=columns, padded=padded)
         return made
 

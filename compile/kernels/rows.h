@@ -17,7 +17,7 @@ INLINE f32x16 of_four(f32x16 x) {
   return x + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
 }
 
-// Sixteen columns of x * g each; g may be null, and what lies behind `columns` is zero.
+// Columns k to k + 31 of x * g; g may be null, and what lies behind `columns` is zero.
 typedef struct { f32x16 half[2]; } Group;
 INLINE Group group_at(const float *x, const float *g, size_t k, size_t columns) {
   Group v;

@@ -2,8 +2,7 @@
 
 For int8, of eight columns in a row those of one sign among 0, 1, 4 and 5 share 126 steps, and so do those among 2, 3, 6
 and 7. For int4 a scale is the least power of two that leaves the largest within 127. Weights are those of traced
-programs.
-Sums of a group are exact in f32: at most 32 * 127 * 127, below 2^24.
+programs. Sums of a group are exact in f32: at most 32 * 127 * 127, below 2^24.
 """
 
 from __future__ import annotations

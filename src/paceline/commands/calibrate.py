@@ -61,11 +61,13 @@ def page(
 
 
 def _show(calibration: Calibration, soc: Soc, output: Path) -> None:
+    from paceline.costmodel.traced import on_gpu
+
     machine = calibration.machine
     print(f"{calibration.soc} on {machine.cpu}, {machine.cores} cores: {len(calibration.residuals)} measured passes")
     rows = [row for factors in calibration.factors for row in _factors(factors, soc, machine.cache_bytes)]
     console.print_table("What passes get", ("programs", "figure", "fitted", "SoC file", "share"), rows)
-    if not machine.cache_bytes and any(factors.unit == "cpu" for factors in calibration.factors):
+    if not machine.cache_bytes and not all(on_gpu(factors.program) for factors in calibration.factors):
         print("the profiles do not say how large the CPU's last cache is: all bytes count as read from memory")
     print("predicted over measured, less 1, in %: with little in the caches / with full ones")
     for model in dict.fromkeys(residual.model for residual in calibration.residuals):

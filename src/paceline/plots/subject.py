@@ -207,9 +207,10 @@ def draw_roofline(subject: Subject) -> Figure:
 def _unit(subject: Subject, unit: ProcessingUnit) -> Unit:
     cores = max(subject.times.cores(unit.name), default=unit.cores)
     predicted = _predicted(subject)
+    widest = max(subject.bundle.widths)  # whose products get the most of a GPU
     models, peaks, bandwidth = dict[str, list[Pass]](), dict[str, float](), unit.bandwidth.value
     for model in (model for model in subject.bundle.models if unit.name in model.programs):
-        if (shares := predicted.shares(model.role, unit.name, cores, max(subject.bundle.widths))) is None:
+        if (shares := predicted.shares(model.role, unit.name, cores, widest)) is None:
             continue
         label = f"{model.role} {model.spec.name} ({model.precision})"
         models[label] = _passes(subject, model.role, unit.name, cores)
