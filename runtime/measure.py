@@ -4,9 +4,9 @@ All passes take turns, so that a machine that slows down for a while slows all o
 that do not count, because in decoding passes of one model follow each other too: weights are in the caches, and cores
 that were idle have come up to speed, which takes some of them tenths of a second. Then comes a burst whose mean counts,
 because what is to be predicted is a sum of passes: now and then one takes longer, and the median of single calls would
-leave that out. Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, or a single
-call where one takes more than the share. Reported are the interquartile mean over turns and the distance between the
-quartiles.
+leave that out. Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, with bursts as
+long as the share then allows, or a single call where one takes more than the share. Reported are the interquartile
+mean over turns and the distance between the quartiles.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from paceline.runtime.loaded import Loaded
 
 MINIMUM = 3
 WARM_SECONDS = 0.3  # until all cores run as fast as they do in a long text: seen to take 0.2 s after idling
-# At least both. Where a machine is slow for hundredths of a second now and then, most of shorter bursts are spared, and
-# decoding takes longer than their middle says.
+# At least both, if the budget has room for so many calls. Where a machine is slow for hundredths of a second now and
+# then, most of shorter bursts are spared, and decoding takes longer than their middle says.
 BURST_CALLS, BURST_SECONDS = 4, 0.2
 # Tokens in the caches at the low end: a pass over fewer keys lies below the line through all that follow, because what
 # attention does once for a block of keys is not paid yet.
@@ -53,7 +53,8 @@ class _Pass:
 
     def take_turn(self, clock: Clock, share: float) -> None:
         warm = list(self._burst(clock, least=1, seconds=min(WARM_SECONDS, share / 2)))
-        burst = list(self._burst(clock, least=BURST_CALLS, seconds=BURST_SECONDS)) if warm[0] <= share else warm
+        least = _calls_within(share, warm[-1])
+        burst = list(self._burst(clock, least=least, seconds=BURST_SECONDS)) if warm[0] <= share else warm
         self.seconds.append(sum(burst) / len(burst))
         self.spent.append(sum(warm) + (sum(burst) if burst is not warm else 0.0))
 
@@ -76,6 +77,11 @@ class _Pass:
             spread=float(high - low),
             repeats=len(self.seconds),
         )
+
+
+def _calls_within(share: float, seconds: float) -> int:
+    """How many calls a burst has, so that turns enough fit a ``share``, each with a call before that does not count."""
+    return int(max(1, min(BURST_CALLS, share / (MINIMUM * seconds) - 1))) if seconds else BURST_CALLS
 
 
 def call(loaded: Loaded, width: int, position: int, clock: Clock) -> float:
@@ -136,19 +142,24 @@ def _ends(highest: int) -> list[int]:
 
 
 def time_passes(
-    programs: Sequence[Loaded],
+    groups: Sequence[Sequence[Loaded]],
     *,
     repeats: int,
     budget: float,
     clock: Clock = time.perf_counter,
     report: Report = quiet,
-) -> tuple[Measurement, ...]:
-    """Measure every width of every program, interleaved, each at most ``repeats`` times within ``budget`` seconds."""
-    passes = Passes(programs, clock=clock)
+) -> list[tuple[Measurement, ...]]:
+    """Measure every width of every program, interleaved, each at most ``repeats`` times.
+
+    ``budget`` is seconds for each of the ``groups``, which take turns too; the result has what was measured of each.
+    """
+    passes = [Passes(programs, clock=clock) for programs in groups]
+    share = budget * len(groups) / max(1, sum(map(len, passes)))
     most = max(repeats, MINIMUM)
     for turn in range(most):
-        if not passes.turn(share=budget / max(1, len(passes))):
+        taken = [group.turn(share=share) for group in passes]
+        if not any(taken):
             break
         report("forward passes", turn + 1, most)
     report("forward passes", most, most)
-    return passes.measurements()
+    return [group.measurements() for group in passes]

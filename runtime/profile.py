@@ -1,17 +1,24 @@
-"""All that is measured of a bundle on this machine: passes, acceptance and host time."""
+"""All that is measured of bundles on this machine: passes, acceptance and host time.
+
+Passes of several bundles take turns, so that a machine that is faster one minute than the next is so for all of them:
+what is fitted to their profiles together then differs by what the models are, not by when they were measured.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Table
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from paceline.console import Report, quiet
 from paceline.costmodel import Acceptance, AcceptanceFile, Contention, HostTime, Measurement, Profile
 from paceline.files import write_json
 from paceline.partition import Bundle
-from paceline.runtime.device import open_device
+from paceline.runtime.device import Device, open_device
 from paceline.runtime.loaded import Loaded, Open, check_target, loaded_programs, usable_units
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import time_passes
@@ -37,7 +44,7 @@ HOST_PROMPTS = 3  # host time hardly depends on the text, and a median wants thr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What ``paceline profile`` found; ``unavailable`` says why a unit is missing, by its name."""
+    """What ``paceline profile`` found of a bundle; ``unavailable`` says why a unit is missing, by its name."""
 
     profile: Profile
     acceptance: AcceptanceFile
@@ -45,9 +52,19 @@ class Measured:
     skipped_prompts: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Subject:
+    """A bundle whose programs are loaded on ``devices``."""
+
+    folder: Path
+    bundle: Bundle
+    devices: dict[str, Device]
+    unavailable: dict[str, str]
+    programs: tuple[Loaded, ...]
+
+
 def measure(
-    folder: Path,
-    bundle: Bundle,
+    bundles: Table[Path, Bundle],
     *,
     repeats: int = REPEATS,
     budget: float = BUDGET,
@@ -58,38 +75,66 @@ def measure(
     tokens: int = TOKENS,
     opened: Open = open_device,
     report: Report = quiet,
-) -> Measured:
-    """Measure a bundle.
+) -> Iterator[tuple[Path, Measured]]:
+    """Measure bundles, by their folders; each comes as soon as all is known of it.
 
-    ``budget`` is seconds for the passes, and as many for passes in company of another model; ``units`` and ``cores``
-    say what to measure (default: all).
+    ``budget`` is seconds for the passes of each, and as many for passes in company of another model; ``units`` and
+    ``cores`` say what to measure (default: all).
 
     Models with ``pins`` are measured on these cores too, and every target and drafter in company: in turns, and at
     once where they are on two devices.
 
     Raises:
         BundleError: a program or its weights cannot be read.
-        DeviceUnavailable: no unit of the bundle's SoC is here.
-        UsageError: ``units`` names one that the SoC does not have.
+        DeviceUnavailable: no unit of a bundle's SoC is here.
+        UsageError: ``units`` names one that a SoC does not have.
         PromptError: no prompt fits the context.
     """
+    with ExitStack() as stack:
+        loading = partial(_subject, units=units, cores=cores, pins=pins, opened=opened)
+        subjects = [stack.enter_context(loading(folder, bundle)) for folder, bundle in bundles.items()]
+        timed = time_passes([one.programs for one in subjects], repeats=repeats, budget=budget, report=report)
+        for one, passes in zip(subjects, timed, strict=True):
+            yield one.folder, _measured(one, passes, budget=budget, prompts=prompts, tokens=tokens, report=report)
+
+
+@contextmanager
+def _subject(
+    folder: Path, bundle: Bundle, *, units: Sequence[str], cores: Sequence[int], pins: Pins | None, opened: Open
+) -> Iterator[_Subject]:
     devices, unavailable = usable_units(bundle, only=units, opened=opened)
     check_target(bundle, devices, unavailable)
     with loaded_programs(folder, bundle, devices, cores=cores, pins=pins, opened=opened) as programs:
-        measurements = time_passes(programs, repeats=repeats, budget=budget, report=report)
-        lengths = range(1, longest_draft(bundle.widths) + 1)
-        contention = _contention(Contentions(programs, lengths), budget, report)
-        drafting = _drafting(folder, bundle, programs, measurements, prompts=prompts, tokens=tokens, report=report)
+        yield _Subject(folder=folder, bundle=bundle, devices=devices, unavailable=unavailable, programs=programs)
+
+
+def _measured(
+    subject: _Subject,
+    measurements: tuple[Measurement, ...],
+    *,
+    budget: float,
+    prompts: Sequence[Prompt],
+    tokens: int,
+    report: Report,
+) -> Measured:
+    """What was timed of a bundle, and the rest, which is measured one bundle after another."""
+    bundle = subject.bundle
+    contention = _contention(Contentions(subject.programs, range(1, longest_draft(bundle.widths) + 1)), budget, report)
+    drafting = _drafting(subject, measurements, prompts=prompts, tokens=tokens, report=report)
     profile = Profile(
         bundle=bundle.digest,
-        machine=this_machine({unit: device.description for unit, device in devices.items()}),
+        machine=this_machine({unit: device.description for unit, device in subject.devices.items()}),
         context=bundle.context,
         measurements=measurements,
         host=drafting.host,
         contention=contention,
     )
-    acceptance = AcceptanceFile(bundle=bundle.digest, histograms=drafting.histograms)
-    return Measured(profile=profile, acceptance=acceptance, unavailable=unavailable, skipped_prompts=drafting.skipped)
+    return Measured(
+        profile=profile,
+        acceptance=AcceptanceFile(bundle=bundle.digest, histograms=drafting.histograms),
+        unavailable=subject.unavailable,
+        skipped_prompts=drafting.skipped,
+    )
 
 
 def _contention(contentions: Contentions, budget: float, report: Report) -> tuple[Contention, ...]:
@@ -112,9 +157,7 @@ class _Drafting:
 
 
 def _drafting(
-    folder: Path,
-    bundle: Bundle,
-    programs: Sequence[Loaded],
+    subject: _Subject,
     measurements: Sequence[Measurement],
     *,
     prompts: Sequence[Prompt],
@@ -122,9 +165,10 @@ def _drafting(
     report: Report,
 ) -> _Drafting:
     """Acceptance and host time on the units whose passes of one token are fastest."""
-    target, drafter = (fastest(role, programs, measurements) for role in ("target", "drafter"))
+    bundle = subject.bundle
+    target, drafter = (fastest(role, subject.programs, measurements) for role in ("target", "drafter"))
     assert target is not None
-    models = timed_models(folder, bundle, target, drafter)
+    models = timed_models(subject.folder, bundle, target, drafter)
     encoded = encode(models[0].model, prompts)
     recordings = record_texts(bundle, target, drafter, encoded, tokens=tokens, report=report)
     hosts = HostTimes(models, longest_draft(bundle.widths))

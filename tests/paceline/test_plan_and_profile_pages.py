@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 from paceline.costmodel import ModelSpec, Role, Rope
 from paceline.errors import DeviceUnavailable
 from paceline.files import describe, write_json
-from paceline.partition import Bundle, BundledModel, Plan, TokenIds
+from paceline.partition import Bundle, BundledModel, Plan, TokenIds, read_bundle
 from paceline.runtime import loaded, profile
 from paceline.runtime.null_device import NullDevice
 from paceline.targets import Figure, ProcessingUnit, Soc
@@ -142,6 +143,29 @@ def test_json_is_one_document(run: Run, folder: Path) -> None:
     assert document["acceptance"] == json.loads((folder / "acceptance.json").read_text())
     plan = json.loads(run("plan", folder, "--json").stdout)
     assert plan == json.loads((folder / "plan.json").read_text())
+
+
+def test_bundles_together(run: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = Path(shutil.copytree(folder, tmp_path_factory.mktemp("other"), dirs_exist_ok=True))
+    options = ("--repeats", 3, "--budget", 0, "--tokens", 20)
+    documents = json.loads(run("profile", folder, other, *options, "--json").stdout)
+    stored = [json.loads((at / "profile.json").read_text()) for at in (folder, other)]
+    assert [one["profile"] for one in documents] == stored
+    shown = run("profile", folder, other, *options).stdout
+    assert all(f"next: paceline plan {at}" in shown for at in (folder, other))
+
+
+def test_bundles_of_two_socs_are_not_measured_together(
+    run: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Path(shutil.copytree(folder, tmp_path_factory.mktemp("other"), dirs_exist_ok=True))
+    bundle = read_bundle(other)
+    soc = msgspec.structs.replace(bundle.soc, name="another")
+    write_json(other / "bundle.json", msgspec.structs.replace(bundle, soc=soc))
+    result = run("profile", folder, other)
+    assert result.exit_code == 2 and "for another; profile one SoC at a time" in result.stderr
+    there = run("profile", folder, other, "--on", "ssh://board")
+    assert there.exit_code == 2 and "--on takes one bundle at a time, and 2 are given" in there.stderr
 
 
 def test_own_prompts(run: Run, folder: Path, tmp_path: Path) -> None:

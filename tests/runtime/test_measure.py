@@ -49,7 +49,7 @@ def test_median_and_quartiles_without_the_warm_up() -> None:
     turns = [(9.0, 1.0, 1.0, 1.0, 1.0), (9.0, 1.0, 3.0, 2.0, 2.0), (9.0, 3.0, 3.0, 3.0, 3.0), (9.0, 4.0, 4.0, 4.0, 4.0)]
     costs = [90.0, *(cost for turn in turns for cost in turn), 9.0, 500.0, 500.0, 500.0, 500.0]
     program = SlowProgram(clock, lambda width, call: costs[call - 1] * width, [])
-    one, last, four, _ = time_passes([labelled(program)], repeats=5, budget=1e6, clock=clock)
+    [(one, last, four, _)] = time_passes([[labelled(program)]], repeats=5, budget=1e6, clock=clock)
     assert (one.position, last.position, four.position) == (FEW, 63, FEW)
     assert (one.role, one.unit, one.cores, one.precision) == ("target", "cpu", 1, "f32")
     assert (one.width, one.seconds, one.spread, one.repeats) == (1, 3.0, 2.0, 5)
@@ -60,7 +60,7 @@ def test_a_burst_of_short_calls_lasts_long_enough() -> None:
     clock = Clock()
     log: list[tuple[str, int, int]] = []
     program = SlowProgram(clock, lambda width, call: 1 / 128 if width == 1 else 1 / 512, log)
-    time_passes([labelled(program)], repeats=3, budget=1e6, clock=clock)
+    time_passes([[labelled(program)]], repeats=3, budget=1e6, clock=clock)
     # three tenths of a second that do not count, then two that do
     assert log.count((program.name, 1, FEW)) == 1 + 3 * (39 + 26)
     assert log.count((program.name, 4, FEW)) == 1 + 3 * (154 + 103)
@@ -69,9 +69,27 @@ def test_a_burst_of_short_calls_lasts_long_enough() -> None:
 def test_passes_take_turns_with_little_in_the_caches_and_with_full_ones() -> None:
     clock, log = Clock(), list[tuple[str, int, int]]()
     programs = [SlowProgram(clock, lambda width, call: 1.0, log) for _ in range(2)]
-    time_passes([labelled(program) for program in programs], repeats=4, budget=1e6, clock=clock)
+    time_passes([[labelled(program) for program in programs]], repeats=4, budget=1e6, clock=clock)
     once = [(program.name, width, at) for program in programs for width in (1, 4) for at in (FEW, 64 - width)]
     assert log == once + [entry for entry in once for _ in range(1 + BURST_CALLS)] * 4
+
+
+def test_groups_take_turns_and_share_a_budget_of_as_many_seconds_each() -> None:
+    clock, log = Clock(), list[tuple[str, int, int]]()
+    programs = [SlowProgram(clock, lambda width, call: 1.0, log) for _ in range(2)]
+    found = time_passes([[labelled(one)] for one in programs], repeats=99, budget=100.0, clock=clock)
+    # 25 seconds for each of four passes of two programs: five turns of five calls
+    assert [[entry.repeats for entry in group] for group in found] == [[5] * 4] * 2
+    once = [(program.name, width, at) for program in programs for width in (1, 4) for at in (FEW, 64 - width)]
+    assert log == once + [entry for entry in once for _ in range(1 + BURST_CALLS)] * 5
+
+
+@pytest.mark.parametrize(("cost", "calls"), [(1.0, 4), (6.0, 4), (7.0, 3), (9.0, 2), (12.0, 1), (90.0, 1)])
+def test_bursts_are_shorter_where_the_share_has_no_room(cost: float, calls: int) -> None:
+    clock, log = Clock(), list[tuple[str, int, int]]()
+    program = SlowProgram(clock, lambda width, call: cost, log)
+    time_passes([[labelled(program)]], repeats=MINIMUM, budget=400.0, clock=clock)  # a hundred seconds for each
+    assert log.count((program.name, 1, FEW)) == 1 + MINIMUM * (1 + calls)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +99,7 @@ def test_passes_take_turns_with_little_in_the_caches_and_with_full_ones() -> Non
 def test_each_pass_may_use_an_equal_share_of_the_budget(budget: float, cost: float, quick: int, slow: int) -> None:
     clock = Clock()
     program = SlowProgram(clock, lambda width, call: 1.0 if width == 1 else cost, [])
-    found = time_passes([labelled(program)], repeats=30, budget=budget, clock=clock)
+    [found] = time_passes([[labelled(program)]], repeats=30, budget=budget, clock=clock)
     assert [entry.repeats for entry in found] == [quick, quick, slow, slow]
     assert [entry.seconds for entry in found] == [1.0, 1.0, cost, cost]
 
@@ -89,5 +107,5 @@ def test_each_pass_may_use_an_equal_share_of_the_budget(budget: float, cost: flo
 def test_progress_reaches_its_end() -> None:
     seen: list[tuple[str, int, int]] = []
     program = NullProgram(widths=(1,))
-    time_passes([labelled(program)], repeats=5, budget=0.0, report=lambda *state: seen.append(state))
+    time_passes([[labelled(program)]], repeats=5, budget=0.0, report=lambda *state: seen.append(state))
     assert seen[-1] == ("forward passes", 5, 5)

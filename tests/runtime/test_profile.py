@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def opened(unit: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
 
 def measured(folder: Path, **options: Any) -> Measured:
     defaults: dict[str, Any] = {"repeats": 3, "budget": 0.0, "prompts": PROMPTS, "tokens": 60, "opened": opened}
-    return measure(folder, options.pop("bundle", BUNDLE), **{**defaults, **options})
+    return dict(measure({folder: options.pop("bundle", BUNDLE)}, **{**defaults, **options}))[folder]
 
 
 def test_everything_is_measured(tiny_tokenizer: Path) -> None:
@@ -90,6 +91,16 @@ def test_everything_is_measured(tiny_tokenizer: Path) -> None:
     rounds = [(entry.drafter, entry.draft_length) for entry in found.profile.host]
     assert rounds == [("none", 0), ("model", 1), ("model", 8), ("ngram", 1), ("ngram", 8)]
     assert min(entry.seconds for entry in found.profile.host) > 0 and found.skipped_prompts == 0
+
+
+def test_bundles_that_are_measured_together_get_a_profile_each(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    other = msgspec.structs.replace(BUNDLE, name="other", widths=(1, 4))
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_tokenizer, folder)
+    both = dict(measure({tiny_tokenizer: BUNDLE, folder: other}, repeats=3, budget=0.0, tokens=20, opened=opened))
+    assert [found.profile.bundle for found in both.values()] == [BUNDLE.digest, other.digest]
+    widths = [{entry.width for entry in found.profile.measurements} for found in both.values()]
+    assert widths == [set(BUNDLE.widths), {1, 4}]
 
 
 @pytest.mark.parametrize(("budget", "turns"), [(0.0, 1), (60.0, profile.CONTENTION_TURNS)])

@@ -73,7 +73,7 @@ def _there(context: typer.Context, on: str, command: str, made: tuple[str, ...])
     from paceline.partition.contents import list_contents
     from paceline.sending import no_paceline, send
 
-    board, folder, given = parse_board(on), context.params["bundle"], context.params
+    board, folder, given = parse_board(on), _bundle(context), context.params
     _check(context, folder, made)
     contents = list_contents(folder)
     if given.get(_WRITTEN):
@@ -93,6 +93,15 @@ def _there(context: typer.Context, on: str, command: str, made: tuple[str, ...])
     if stats:
         _bring_stats(board, stats, given[_WRITTEN])
     return code
+
+
+def _bundle(context: typer.Context) -> Path:
+    """The bundle, also of a page that takes several."""
+    found = context.params["bundle"]
+    folders: list[Path] = found if isinstance(found, list) else [found]
+    if len(folders) > 1:
+        raise UsageError(f"--on takes one bundle at a time, and {len(folders)} are given")
+    return folders[0]
 
 
 def _check(context: typer.Context, folder: Path, made: tuple[str, ...]) -> None:

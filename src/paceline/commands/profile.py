@@ -1,4 +1,4 @@
-"""``paceline profile``: how long every forward pass takes here, and how many drafts are kept."""
+"""``paceline profile``: how long every forward pass of bundles takes here, and how many drafts are kept."""
 
 from __future__ import annotations
 
@@ -11,29 +11,36 @@ import typer
 from paceline import console
 from paceline.commands.drafts import drafts_table
 from paceline.commands.generating import as_folder
-from paceline.commands.options import AsJson, BundleFolder, Tokens
-from paceline.errors import OutputError
+from paceline.commands.options import AsJson, Tokens
+from paceline.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from paceline.costmodel import Contention, HostTime, Measurement
+    from paceline.partition import Bundle
     from paceline.runtime.profile import Measured
+    from paceline.targets import Soc
 
 EPILOG = """\
-Example:
+Examples:
   $ paceline profile bundles/smollm2
   ...
   host time of a round: 0.310 ms plain, 0.748 ms drafting 7
   wrote profile.json and acceptance.json; next: paceline plan bundles/smollm2
+  $ paceline profile bundles/smollm2 bundles/qwen-int8   # in turns, for 'paceline calibrate'
 """
 
 
 def page(
-    bundle: BundleFolder,
+    bundle: Annotated[
+        list[Path],
+        typer.Argument(metavar="BUNDLE...", help="Folders that 'paceline compile' made, or what 'pack' made of them."),
+    ],
     repeats: Annotated[int, typer.Option(min=3, help="Most calls of each forward pass.")] = 50,
     budget: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Time for forward passes, and for as long in company.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Time for a bundle's forward passes, and as much in company."),
     ] = 30.0,
     units: Annotated[
         list[str] | None,
@@ -51,43 +58,72 @@ def page(
     tokens: Tokens = 48,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a bundle on this machine: seconds of each pass, kept drafts, host time of a round.
+    """Measure bundles on this machine: seconds of each pass, kept drafts, host time of a round.
 
-    Writes profile.json and acceptance.json into the bundle. All passes take turns, so that a busy moment of the
-    machine hits all of them alike.
+    Writes profile.json and acceptance.json into each bundle. All passes take turns, those of several bundles too, so
+    that a busy moment of the machine hits all of them alike.
     """
-    from paceline.partition import read_bundle
     from paceline.runtime.local_task import usable_core_numbers
     from paceline.runtime.profile import measure, save
     from paceline.runtime.prompts import BUILT_IN, read_prompts
     from paceline.targets.pins import parse_pins
 
-    bundle = as_folder(bundle)
-    compiled = read_bundle(bundle, checksums=True)
-    if not os.access(bundle, os.W_OK):
-        raise OutputError(f"cannot write into {bundle}, where the profile belongs; copy the bundle to a place of yours")
+    bundles = {folder: _checked(folder) for folder in map(as_folder, bundle)}
+    soc = _one_soc(bundles)
     with console.progress() as report:
-        measured = measure(
-            bundle,
-            compiled,
+        found = []
+        for folder, measured in measure(
+            bundles,
             repeats=repeats,
             budget=budget,
             units=units or (),
             cores=cores or (),
-            pins=None if pin is None else parse_pins(pin, compiled.soc, usable_core_numbers()),
+            pins=None if pin is None else parse_pins(pin, soc, usable_core_numbers()),
             prompts=read_prompts(prompts) if prompts else BUILT_IN,
             tokens=tokens,
             report=report,
-        )
-    save(bundle, measured)
+        ):
+            save(folder, measured)
+            found.append((folder, measured))
+    _tell(found, as_json=as_json)
+
+
+def _tell(found: Sequence[tuple[Path, Measured]], *, as_json: bool) -> None:
+    for folder, measured in found:
+        _warn(measured)
+        if not as_json:
+            _show(folder, measured)
+    if as_json:
+        documents = [{"profile": measured.profile, "acceptance": measured.acceptance} for _, measured in found]
+        console.print_json(documents if len(documents) > 1 else documents[0])
+
+
+def _checked(folder: Path) -> Bundle:
+    from paceline.partition import read_bundle
+
+    compiled = read_bundle(folder, checksums=True)
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write into {folder}, where the profile belongs; copy the bundle to a place of yours")
+    return compiled
+
+
+def _one_soc(bundles: Mapping[Path, Bundle]) -> Soc:
+    """The SoC of all: units and cores are asked for by its names."""
+    (first, compiled), *others = bundles.items()
+    for folder, other in others:
+        if other.soc != compiled.soc:
+            raise UsageError(
+                f"{first} is compiled for {compiled.soc.name}, {folder} for {other.soc.name}"
+                f"{'' if other.soc.name != compiled.soc.name else ' with other figures'}; profile one SoC at a time"
+            )
+    return compiled.soc
+
+
+def _warn(measured: Measured) -> None:
     for unit, reason in measured.unavailable.items():
         console.note(f"not measured: {unit}: {reason}")
     if measured.skipped_prompts:
         console.note(f"{measured.skipped_prompts} prompts are longer than the context and were left out")
-    if as_json:
-        console.print_json({"profile": measured.profile, "acceptance": measured.acceptance})
-    else:
-        _show(bundle, measured)
 
 
 def _show(bundle: Path, measured: Measured) -> None:
