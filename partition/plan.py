@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from paceline.costmodel.acceptance import Acceptance
 from paceline.costmodel.model_spec import Positive
 from paceline.errors import PlanError
 from paceline.files import read_json
@@ -110,6 +111,13 @@ class Pacing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError(f"rounds of 0 to {len(self.chain)} drafts take time each, found {seconds}")
         if self.beside and len(self.beside.wait_seconds) != len(self.round_seconds):
             raise ValueError(f"there are waits for 0 to {len(self.chain)} drafts, found {self.beside.wait_seconds}")
+
+    def seconds(self, kept: Acceptance) -> float | None:
+        """Of rounds that drafted as ``kept`` counts them; None where they overlap, or drafted more than is known of."""
+        rounds = {drafted: sum(row) for drafted, row in kept.counts.items()}
+        if self.beside or max(rounds, default=0) >= len(self.round_seconds):
+            return None
+        return sum(self.round_seconds[drafted] * count for drafted, count in rounds.items())
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

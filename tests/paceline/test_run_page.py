@@ -84,6 +84,25 @@ def test_a_planned_length_adapts_unless_told_otherwise(run: Run, null_bundle: Ma
     assert 1 >= mean[1] < mean[0] <= 2
 
 
+@pytest.mark.parametrize("options", [(), ("--no-adapt",)])
+def test_a_prediction_says_what_the_drafts_that_this_text_kept_make_of_it(
+    run: Run, null_bundle: MakeBundle, options: tuple[str, ...]
+) -> None:
+    folder = planned(null_bundle)
+    report = json.loads(run(folder, "hello", "--max-tokens", 40, "--json", *options).stdout)
+    counts = report["stats"]["acceptance"]["counts"]
+    seconds = sum({"0": 1.0, "1": 1.2, "2": 1.4}[drafted] * sum(rounds) for drafted, rounds in counts.items())
+    assert report["expected"] == pytest.approx(39 / seconds)
+    said = run(folder, "hello", "--max-tokens", 40, *options).stderr
+    assert f", {report['expected']:.2f}x with the drafts that this text kept)" in said
+
+
+def test_of_what_no_plan_knows_nothing_is_expected(run: Run, null_bundle: MakeBundle) -> None:
+    folder = planned(null_bundle)
+    for options in (("--draft-length", 0), ("--draft-length", 3), ("--drafter", "ngram")):
+        assert json.loads(run(folder, "hello", "--max-tokens", 20, "--json", *options).stdout)["expected"] is None
+
+
 def test_json_and_stats_are_the_same_document(run: Run, null_bundle: MakeBundle, tmp_path: Path) -> None:
     file = tmp_path / "stats.json"
     folder = endless(null_bundle)

@@ -7,9 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from paceline.costmodel import Acceptance
 from paceline.errors import PlanError
 from paceline.files import write_json
 from paceline.partition import Estimate, Mapping, Plan, read_plan
+from paceline.partition.plan import Beside, Pacing
 
 ESTIMATE = Estimate(
     seconds_per_token=0.01,
@@ -39,6 +41,16 @@ PLAN = Plan(
 def test_round_trip(tmp_path: Path) -> None:
     write_json(tmp_path / "plan.json", PLAN)
     assert read_plan(tmp_path) == PLAN
+
+
+def test_seconds_of_rounds_that_were_counted() -> None:
+    pacing = Pacing(round_seconds=(1.0, 1.2, 1.5), chain=(0.9, 0.8))
+    kept = Acceptance(counts={0: (3,), 1: (1, 4), 2: (1, 0, 2)})
+    assert pacing.seconds(kept) == pytest.approx(3 * 1.0 + 5 * 1.2 + 3 * 1.5)
+    assert pacing.seconds(Acceptance()) == 0.0
+    assert pacing.seconds(Acceptance(counts={3: (0, 0, 0, 1)})) is None
+    beside = Beside(hit_seconds=(1.0, 1.1, 1.2), wait_seconds=(0.0, 0.1, 0.2), guess=0.5)
+    assert msgspec.structs.replace(pacing, beside=beside).seconds(kept) is None
 
 
 @pytest.mark.parametrize(
