@@ -29,7 +29,7 @@ from pathlib import Path
 from llamacpp import ROOT
 from paceline.commands.generating import as_prompt
 from paceline.costmodel import Acceptance, merge, read_profile
-from paceline.files import write_json
+from paceline.documents import write_json
 from paceline.partition import Plan, choose, read_bundle, read_plan
 from paceline.runtime import Model, load
 from paceline.runtime.machine import this_machine

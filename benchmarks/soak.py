@@ -34,7 +34,7 @@ import numpy as np
 from llamacpp import ROOT
 from paceline.commands.generating import as_prompt
 from paceline.console import print_json
-from paceline.files import write_json
+from paceline.documents import write_json
 from paceline.partition import Mapping
 from paceline.runtime import Conversation, Generation, Model, load
 from paceline.runtime.prompts import Prompt, read_prompts

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from paceline.checksums import FileEntry, describe
 from paceline.compile.cache import Cache, Entry, default_folder, place, versions
 from paceline.compile.cpu import needed
 from paceline.compile.jobs import Job, Made, Progress, Work
@@ -14,8 +15,9 @@ from paceline.compile.package import CHAT_TEMPLATE, TOKENIZER
 from paceline.compile.pair import Candidate, candidates, chosen_context
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.tools import Children
+from paceline.documents import write_json
 from paceline.errors import UsageError
-from paceline.files import FileEntry, describe, new_folder, write_json, writing
+from paceline.files import new_folder, writing
 from paceline.partition import Bundle, BundledModel
 from paceline.partition.bundle import MANIFEST, WIDTHS
 from paceline.targets import ProcessingUnit, Soc

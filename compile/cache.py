@@ -16,8 +16,10 @@ from pathlib import Path
 
 import msgspec
 
+from paceline.checksums import FileEntry, describe
+from paceline.documents import write_json
 from paceline.encoding import utf8_name
-from paceline.files import FileEntry, cache_folder, describe, write_json, writing
+from paceline.files import cache_folder, writing
 
 TOOLS = ("paceline", "iree-base-compiler", "torch", "numpy")
 

@@ -17,9 +17,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
+from paceline.checksums import describe
 from paceline.compile.checkpoint import Progress
 from paceline.errors import CheckpointError, OutputError
-from paceline.files import describe
 
 _WANTED = (
     "config.json",

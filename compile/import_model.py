@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from paceline.checksums import describe
 from paceline.compile.checkpoint import Checkpoint, Progress
 from paceline.compile.gguf_checkpoint import open_gguf_checkpoint
 from paceline.compile.gguf_file import MAGIC
 from paceline.compile.hf_checkpoint import open_hf_checkpoint
 from paceline.compile.package import CHAT_TEMPLATE, MANIFEST, TOKENIZER, Package
 from paceline.console import quiet
+from paceline.documents import write_json
 from paceline.errors import CheckpointError
-from paceline.files import check_free, describe, new_folder, write_bytes, write_json
+from paceline.files import check_free, new_folder, write_bytes
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 

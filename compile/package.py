@@ -15,14 +15,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.checksums import FileEntry, check_files
 from paceline.compile.families import family
 from paceline.compile.gguf_file import GgufFile, open_gguf
 from paceline.compile.gguf_weights import GgufWeights
 from paceline.compile.int4 import Blocks
 from paceline.compile.safetensors_weights import SafetensorsWeights, open_all
 from paceline.costmodel import ModelSpec
+from paceline.documents import read_json
 from paceline.errors import PackageError
-from paceline.files import FileEntry, check_files, read_json
 from paceline.partition import TokenIds
 
 SCHEMA = 1

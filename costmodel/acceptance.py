@@ -10,8 +10,8 @@ from typing import Annotated
 
 import msgspec
 
+from paceline.documents import read_json
 from paceline.errors import ProfileError, UsageError
-from paceline.files import read_json
 
 SCHEMA = 2  # a histogram for each draft length that was asked for since 2
 ACCEPTANCE = "acceptance.json"

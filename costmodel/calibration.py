@@ -25,8 +25,8 @@ from paceline.costmodel.model_spec import Positive, PositiveFloat
 from paceline.costmodel.profile import Machine
 from paceline.costmodel.roofline import Shares
 from paceline.costmodel.traced import Program, fills_tiles
+from paceline.documents import read_json
 from paceline.errors import ProfileError
-from paceline.files import read_json
 from paceline.targets import Dtype
 
 SCHEMA = 2  # passes that find their bytes in the last cache, and wide passes of GPUs, are told apart since 2

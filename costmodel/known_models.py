@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 
 from paceline.costmodel.model_spec import ModelSpec
+from paceline.documents import read_json
 from paceline.errors import PackageError, UnknownModel
-from paceline.files import read_json
 
 _FOLDER = files("paceline.costmodel") / "models"
 _TUNED = ("-instruct", "-it", "-chat")  # training does not change a shape

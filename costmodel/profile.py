@@ -10,8 +10,8 @@ import msgspec
 
 from paceline.costmodel.model_spec import Positive
 from paceline.costmodel.overlap import ALONE, Slowdown
+from paceline.documents import read_json
 from paceline.errors import ProfileError
-from paceline.files import read_json
 from paceline.targets.places import cores_of, is_pinned
 
 SCHEMA = 3  # contention says whether models work at once or in turns since 3

@@ -16,10 +16,12 @@ from typing import Annotated
 
 import msgspec
 
+from paceline.checksums import FileEntry, check_files
 from paceline.costmodel import ModelSpec, Role
 from paceline.costmodel.model_spec import Positive
+from paceline.documents import parse_json, read_bytes
 from paceline.errors import BundleError, OutputError
-from paceline.files import FileEntry, check_files, check_place, parse_json, read_bytes, real_place
+from paceline.files import check_place, real_place
 from paceline.targets import GpuNeeds, Soc
 
 SCHEMA = 2  # programs take a span of two numbers since 2

@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from paceline.checksums import FileEntry, describe_bytes
 from paceline.costmodel import Role
 from paceline.costmodel.acceptance import ACCEPTANCE
 from paceline.costmodel.profile import PROFILE
+from paceline.documents import parse_json, read_bytes
 from paceline.errors import BundleError, PlanError, UsageError
-from paceline.files import FileEntry, describe_bytes, parse_json, read_bytes
 from paceline.partition.bundle import MANIFEST, Bundle, BundledModel, read_bundle
 from paceline.partition.plan import NGRAM, PLAN, Plan, read_plan
 from paceline.targets.places import unit_of

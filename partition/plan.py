@@ -9,8 +9,8 @@ import msgspec
 
 from paceline.costmodel.acceptance import Acceptance
 from paceline.costmodel.model_spec import Positive
+from paceline.documents import read_json
 from paceline.errors import PlanError
-from paceline.files import read_json
 from paceline.targets.places import are_apart, cores_of
 
 SCHEMA = 1

@@ -8,10 +8,10 @@ from typing import get_args
 
 import msgspec
 
+from paceline.checksums import FileEntry
 from paceline.costmodel import AcceptanceFile, Calibration, ModelSpec, Role, as_rounded, weights_bytes
 from paceline.costmodel.work import kernels_take
 from paceline.errors import PairError, UsageError
-from paceline.files import FileEntry
 from paceline.partition.bundle import CONTEXT, WIDTHS, Bundle, BundledModel, Failure, TokenIds
 from paceline.partition.candidates import Belief, Search
 from paceline.partition.feasible import why_not_precision

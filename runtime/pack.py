@@ -10,9 +10,10 @@ from typing import IO, Protocol
 import msgspec
 import zstandard
 
+from paceline.checksums import FileEntry
 from paceline.console import Report, quiet
 from paceline.errors import BundleError
-from paceline.files import FileEntry, new_file
+from paceline.files import new_file
 from paceline.partition.contents import Contents
 from paceline.runtime.pack_format import END, PACK, PackManifest, header, padding
 

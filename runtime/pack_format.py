@@ -14,8 +14,8 @@ import tarfile
 
 import msgspec
 
+from paceline.checksums import FileEntry
 from paceline.errors import BundleError
-from paceline.files import FileEntry
 from paceline.partition.bundle import MANIFEST
 
 SCHEMA = 1

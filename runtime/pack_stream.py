@@ -10,8 +10,9 @@ from typing import IO, cast
 
 import zstandard
 
+from paceline.checksums import FileEntry
+from paceline.documents import parse_json
 from paceline.errors import BundleError
-from paceline.files import FileEntry, parse_json
 from paceline.partition.bundle import MANIFEST, parse_bundle
 from paceline.partition.contents import DOCUMENTS
 from paceline.runtime.pack_format import (

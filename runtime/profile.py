@@ -16,7 +16,7 @@ from pathlib import Path
 
 from paceline.console import Report, quiet
 from paceline.costmodel import Acceptance, AcceptanceFile, Contention, HostTime, Measurement, Profile
-from paceline.files import write_json
+from paceline.documents import write_json
 from paceline.partition import Bundle
 from paceline.runtime.device import Device, open_device
 from paceline.runtime.loaded import Loaded, Open, check_target, loaded_programs, usable_units

@@ -20,8 +20,9 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from paceline.checksums import describe
 from paceline.costmodel import Role
-from paceline.files import describe, write_json
+from paceline.documents import write_json
 from paceline.partition import Bundle, BundledModel, TokenIds
 from paceline.runtime.null_device import NULL_UNIT, NullProgram
 from paceline.runtime.program import Step

@@ -1,70 +1,19 @@
-"""Files that are either whole or absent: atomic writes, typed JSON, checksums."""
+"""Files and folders that are either whole or absent, and the places where they may be."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Annotated, TypeVar
+from typing import IO
 
-import msgspec
+from paceline.errors import OutputError, UsageError
 
-from paceline.encoding import encode_json
-from paceline.errors import OutputError, PacelineError, UsageError
-
-T = TypeVar("T")
-_BLOCK = 1 << 20
 _STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
-
-
-class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Size in bytes and SHA-256 of one file."""
-
-    bytes: Annotated[int, msgspec.Meta(ge=0)]
-    sha256: str
-
-
-def describe(path: Path) -> FileEntry:
-    """Size and checksum of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return FileEntry(bytes=path.stat().st_size, sha256=digest.hexdigest())
-
-
-def describe_bytes(data: bytes) -> FileEntry:
-    """Size and checksum of what a file holds, or is to hold."""
-    return FileEntry(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
-def check_files(
-    manifest: Path,
-    files: Mapping[str, FileEntry],
-    *,
-    every_byte: Callable[[str], bool],
-    error: Callable[[str], PacelineError],
-    remedy: str,
-) -> None:
-    """Check the files that a manifest lists beside itself: presence and size, and the checksum where ``every_byte``.
-
-    ``error`` builds what is raised of the first file that does not fit; ``remedy`` says what to do about it.
-    """
-    for name, entry in files.items():
-        if Path(name).name != name:
-            raise error(f"{manifest} names {name!r}, which is not a plain file name; {remedy}")
-        path = manifest.parent / name
-        if not path.is_file():
-            raise error(f"{path} is missing; {remedy}")
-        if (found := path.stat().st_size) != entry.bytes:
-            raise error(f"{path} has {found} bytes, expected {entry.bytes}: it was cut or changed; {remedy}")
-        if every_byte(name) and describe(path) != entry:
-            raise error(f"{path} was changed: its checksum is not the one in {manifest.name}; {remedy}")
 
 
 def cache_folder(name: str = "") -> Path:
@@ -257,57 +206,3 @@ def _renamed(path: Path) -> Iterator[IO[bytes]]:
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a value as indented JSON, atomically."""
-    write_bytes(path, encode_json(value, indent=2) + b"\n")
-
-
-def read_json(
-    path: Path, kind: type[T], *, error: Callable[[str], PacelineError], schema: int | None = None, remedy: str = ""
-) -> T:
-    """Read a JSON file as ``kind``; ``error`` builds what is raised when it is absent or does not fit.
-
-    ``schema`` is the version that the file must state, asked before anything else, for another version has other
-    fields; ``remedy`` says what to do about a file that is missing, of another version or damaged.
-    """
-    data = read_bytes(path, error=error, remedy=remedy)
-    return parse_json(data, kind, where=str(path), error=error, schema=schema, remedy=remedy)
-
-
-def read_bytes(path: Path, *, error: Callable[[str], PacelineError], remedy: str = "") -> bytes:
-    """All of a small file; ``error`` builds what is raised when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise error(_with(f"{path} is missing", remedy)) from None
-    except OSError as reason:
-        raise error(f"cannot read {path}: {reason.strerror}") from reason
-
-
-def parse_json(
-    data: bytes,
-    kind: type[T],
-    *,
-    where: str,
-    error: Callable[[str], PacelineError],
-    schema: int | None = None,
-    remedy: str = "",
-) -> T:
-    """What ``read_json`` does with the bytes of a file; ``where`` is what errors call it."""
-    try:
-        found = msgspec.json.decode(data, type=_Versioned).schema if schema is not None else None
-        if found != schema:
-            raise error(_with(f"{where} has schema {found}, expected {schema}", remedy))
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UsageError) as reason:
-        raise error(_with(f"{where} is not a valid {kind.__name__}: {reason}", remedy)) from reason
-
-
-def _with(sentence: str, remedy: str) -> str:
-    return f"{sentence}; {remedy}" if remedy else sentence
-
-
-class _Versioned(msgspec.Struct, frozen=True):
-    schema: int = 1

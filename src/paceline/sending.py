@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from paceline import __version__
 from paceline.board import ABSENT, Board, feed, last_line
 from paceline.board_scripts import CHANGED, CUT, LIST, MOVED, PUT
+from paceline.checksums import FileEntry
 from paceline.console import Report, quiet
 from paceline.errors import BoardError
-from paceline.files import FileEntry
 from paceline.partition.contents import DOCUMENTS, Contents
 
 _BLOCK = 1 << 18

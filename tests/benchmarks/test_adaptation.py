@@ -22,7 +22,7 @@ from adaptation import (
     ratios,
 )
 from paceline.costmodel import Acceptance
-from paceline.files import write_json
+from paceline.documents import write_json
 from paceline.partition import Mapping, TokenIds, choose, read_bundle
 from paceline.partition.plan import Pacing, Plan
 from paceline.runtime import Model, NullDevice, load

@@ -25,8 +25,8 @@ from paceline.costmodel import (
     nearest,
     read_acceptance,
 )
+from paceline.documents import write_json
 from paceline.errors import ProfileError, UsageError
-from paceline.files import write_json
 
 lengths = st.integers(0, 6)
 rows = st.dictionaries(lengths, st.integers(0, 50)).map(

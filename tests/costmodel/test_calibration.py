@@ -11,8 +11,8 @@ import pytest
 from paceline.costmodel import Calibration, Machine, read_calibration
 from paceline.costmodel.calibration import Errors, Factors, Multiplying, Residual
 from paceline.costmodel.roofline import Shares
+from paceline.documents import write_json
 from paceline.errors import ProfileError
-from paceline.files import write_json
 
 MACHINE = Machine(architecture="x86_64", cpu="Test CPU", cores=4, memory_bytes=8 << 30, cache_bytes=32 << 20)
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from paceline.costmodel import Contention, HostTime, Machine, Measurement, Profile, read_profile
 from paceline.costmodel.overlap import ALONE, Slowdown
 from paceline.costmodel.profile import Together, interpolate
+from paceline.documents import write_json
 from paceline.errors import ProfileError
-from paceline.files import write_json
 
 MACHINE = Machine(
     architecture="x86_64", cpu="Test CPU", cores=2, memory_bytes=8 << 30, drivers={"gpu": "SwiftShader"},

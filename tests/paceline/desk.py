@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.files import describe
+from paceline.checksums import describe
 from paceline.partition import read_bundle
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

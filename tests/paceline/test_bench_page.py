@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from paceline import cli
-from paceline.files import write_json
+from paceline.documents import write_json
 from paceline.partition import Mapping, TokenIds, choose, read_bundle
 from paceline.partition.plan import Pacing
 from paceline.runtime import NullDevice, load_model

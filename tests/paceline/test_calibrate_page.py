@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from paceline.costmodel import Machine, Measurement, Profile, find_model, read_calibration
-from paceline.files import write_json
+from paceline.documents import write_json
 from paceline.partition import BundledModel, Plan, read_bundle
 from paceline.partition.times import RooflineTimes
 from paceline.runtime import pack_cache

@@ -9,19 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from paceline.errors import BundleError, OutputError, UsageError
-from paceline.files import (
-    FileEntry,
-    cache_folder,
-    check_place,
-    describe,
-    new_file,
-    new_folder,
-    read_json,
-    write_bytes,
-    write_json,
-    writing,
-)
+from paceline.errors import OutputError, UsageError
+from paceline.files import cache_folder, check_place, new_file, new_folder, write_bytes, writing
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,24 +147,6 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     write_bytes(tmp_path / "link", b"value")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "file").read_bytes() == b"value"
-
-
-def test_json_round_trip_and_its_errors(tmp_path: Path) -> None:
-    path = tmp_path / "value.json"
-    with pytest.raises(BundleError, match=r"is missing; make it anew$"):
-        read_json(path, Value, error=BundleError, remedy="make it anew")
-    write_json(path, Value(number=3))
-    assert read_json(path, Value, error=BundleError) == Value(number=3)
-    for bad in (b"{", b'{"number": "x"}', b'{"number": 1, "more": 2}', b"\xff\xfe"):
-        path.write_bytes(bad)
-        with pytest.raises(BundleError, match=r"not a valid Value: .*; make it anew$"):
-            read_json(path, Value, error=BundleError, remedy="make it anew")
-
-
-def test_a_checksum_is_sha256(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert describe(tmp_path / "a") == FileEntry(bytes=3, sha256=expected)
 
 
 def test_a_place_is_checked_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

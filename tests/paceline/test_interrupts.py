@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from paceline.files import write_json
+from paceline.documents import write_json
 from paceline.partition import TokenIds, read_bundle
 
 MakeBundle = Callable[..., Path]

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
 from paceline import cli
-from paceline.files import describe, write_json
+from paceline.checksums import describe
+from paceline.documents import write_json
 from paceline.partition import Mapping, choose, read_bundle
 from paceline.runtime import NullDevice, load_model
 from paceline.targets import Figure, ProcessingUnit, Soc

@@ -13,9 +13,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
+from paceline.checksums import describe
 from paceline.costmodel import ModelSpec, Role, Rope
+from paceline.documents import write_json
 from paceline.errors import DeviceUnavailable
-from paceline.files import describe, write_json
 from paceline.partition import Bundle, BundledModel, Plan, TokenIds, read_bundle
 from paceline.runtime import loaded, profile
 from paceline.runtime.null_device import NullDevice

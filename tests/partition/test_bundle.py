@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from paceline.checksums import describe
 from paceline.errors import BundleError
-from paceline.files import describe
 from paceline.partition import Bundle, read_bundle
 
 CONTENT = {"target.f32.irpa": b"weights", "target.f32.cpu.vmfb": b"program", "tokenizer.json": b"{}"}

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from paceline.checksums import FileEntry, describe
 from paceline.costmodel import AcceptanceFile, Machine, Measurement, Profile
+from paceline.documents import write_json
 from paceline.errors import BundleError, PlanError, UsageError
-from paceline.files import FileEntry, describe, write_json
 from paceline.partition import Bundle, BundledModel, Failure, Mapping, choose, read_bundle, read_plan
 from paceline.partition.contents import Contents, list_contents, select
 

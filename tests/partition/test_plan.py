@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from paceline.costmodel import Acceptance
+from paceline.documents import write_json
 from paceline.errors import PlanError
-from paceline.files import write_json
 from paceline.partition import Estimate, Mapping, Plan, read_plan
 from paceline.partition.plan import Beside, Pacing
 

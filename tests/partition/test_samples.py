@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from paceline.costmodel import Machine, Measurement, Profile, forward
+from paceline.documents import write_json
 from paceline.errors import BundleError, ProfileError
-from paceline.files import write_json
 from paceline.partition import Bundle, read_bundle
 from paceline.partition.samples import calibrate_bundles, samples_of
 from paceline.partition.times import RooflineTimes

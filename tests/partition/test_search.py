@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paceline.checksums import FileEntry
 from paceline.costmodel import (
     Acceptance,
     HostTime,
@@ -21,7 +22,6 @@ from paceline.costmodel import (
     weights_bytes,
 )
 from paceline.errors import PlanError, ProfileError, UsageError
-from paceline.files import FileEntry
 from paceline.partition import Bundle, BundledModel, Failure, Mapping, Plan, TokenIds, choose
 from paceline.partition.times import RooflineTimes, check_profile
 from paceline.targets import Figure, ProcessingUnit, Soc

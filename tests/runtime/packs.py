@@ -12,8 +12,8 @@ import msgspec
 import pytest
 import zstandard
 
+from paceline.checksums import describe_bytes
 from paceline.errors import BundleError, PacelineError
-from paceline.files import describe_bytes
 from paceline.partition import Bundle
 from paceline.runtime.pack_format import END, header, padding
 from paceline.runtime.unpack import unpack

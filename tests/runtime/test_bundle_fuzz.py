@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from paceline import cli
+from paceline.checksums import describe
 from paceline.costmodel import Acceptance, Contention, Measurement, Profile, count_rounds
 from paceline.costmodel.acceptance import AcceptanceFile
+from paceline.documents import write_json
 from paceline.errors import BundleError, PacelineError, PlanError, ProfileError
-from paceline.files import describe, write_json
 from paceline.partition import TokenIds, choose, read_bundle
 from paceline.runtime import NullDevice, load
 from paceline.runtime.machine import this_machine

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from paceline.documents import write_json
 from paceline.errors import DeviceLost, UsageError
-from paceline.files import write_json
 from paceline.partition import Mapping, Plan, TokenIds, choose
 from paceline.partition.plan import Pacing
 from paceline.runtime import Model, NullDevice, load, load_model

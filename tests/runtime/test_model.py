@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from paceline.documents import write_json
 from paceline.errors import BundleError, DeviceUnavailable, PlanError, PromptError, UsageError
-from paceline.files import write_json
 from paceline.partition import Estimate, Mapping, Plan, TokenIds, read_bundle
 from paceline.partition.plan import Beside, Pacing
 from paceline.runtime import Model, NullDevice, Stats, load

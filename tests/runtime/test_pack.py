@@ -15,8 +15,8 @@ import msgspec
 import pytest
 import zstandard
 
+from paceline.checksums import describe_bytes
 from paceline.errors import BundleError, OutputError
-from paceline.files import describe_bytes
 from paceline.partition.contents import list_contents
 from paceline.runtime.pack import manifest_of, pack
 from paceline.runtime.pack_format import PackManifest

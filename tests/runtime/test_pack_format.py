@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.checksums import FileEntry
 from paceline.errors import BundleError
-from paceline.files import FileEntry
 from paceline.runtime.pack_format import BLOCK, PackManifest, header, member_size, padding
 
 ENTRY = FileEntry(bytes=1, sha256="")

@@ -12,8 +12,8 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from paceline.checksums import describe_bytes
 from paceline.errors import PacelineError
-from paceline.files import describe_bytes
 from paceline.partition import read_bundle
 from paceline.runtime.pack_format import BLOCK
 from paceline.runtime.unpack import unpack

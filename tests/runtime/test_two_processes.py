@@ -20,7 +20,7 @@ import select, sys
 from pathlib import Path
 from msgspec.structs import replace
 from paceline.costmodel import Profile
-from paceline.files import write_json
+from paceline.documents import write_json
 from paceline.partition import Mapping, choose, read_bundle
 from paceline.runtime.machine import this_machine
 folder = Path(sys.argv[1])

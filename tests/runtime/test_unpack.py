@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from paceline.checksums import describe_bytes
+from paceline.documents import write_json
 from paceline.errors import BundleError, DeviceUnavailable, OutputError, UsageError
-from paceline.files import describe_bytes, write_json
 from paceline.partition import Bundle, read_bundle
 from paceline.partition.contents import list_contents
 from paceline.runtime import unpack as module

@@ -50,7 +50,7 @@ def page(
     over the two: greedy speculation keeps exactly these drafts, whatever it would cost here.
     """
     from paceline.costmodel.acceptance import ACCEPTANCE
-    from paceline.files import write_json
+    from paceline.documents import write_json
     from paceline.partition import read_bundle
     from paceline.partition.bundle import check_output
     from paceline.runtime.acceptance import first_of_each, measure_acceptance

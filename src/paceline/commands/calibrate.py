@@ -43,7 +43,7 @@ def page(
     The more models and precisions, the better: bandwidth, launches and attention are told apart by models of different
     size, arithmetic by widths.
     """
-    from paceline.files import write_json
+    from paceline.documents import write_json
     from paceline.partition import read_bundle
     from paceline.partition.bundle import check_output
     from paceline.partition.samples import calibrate_bundles

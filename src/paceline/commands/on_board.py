@@ -162,7 +162,8 @@ def _bring_back(board: Board, there: str, folder: Path, made: tuple[str, ...], d
     """Put what the board wrote into its copy of the bundle into the bundle itself: all of it or nothing."""
     from paceline.board import ask
     from paceline.board_scripts import GET
-    from paceline.files import parse_json, write_bytes
+    from paceline.documents import parse_json
+    from paceline.files import write_bytes
     from paceline.partition.contents import Document
 
     texts = {name: ask(board, GET, f"{there}/{name}") for name in made}

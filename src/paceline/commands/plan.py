@@ -63,7 +63,7 @@ def page(
     Times come from 'paceline profile' on this machine, or from a roofline, which 'paceline calibrate' can teach.
     Writes plan.json into the bundle, which 'paceline run' follows.
     """
-    from paceline.files import write_json
+    from paceline.documents import write_json
     from paceline.partition import choose
     from paceline.partition.plan import PLAN
 

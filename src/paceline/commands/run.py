@@ -134,7 +134,7 @@ class _Telling:
 
     def _tell(self, generation: Generation, *, compare: bool = False, as_line: bool = False) -> None:
         from paceline.commands.run_report import measure_plain, profiled_plain, report_of, summary
-        from paceline.files import write_json
+        from paceline.documents import write_json
 
         model = self.model
         plain = measure_plain(model, generation, self.options) if compare else profiled_plain(self.bundle, model)

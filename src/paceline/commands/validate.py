@@ -101,7 +101,7 @@ def page(
 
 
 def _write(found: Validation, output: Path | None, plot: Path | None) -> None:
-    from paceline.files import write_json
+    from paceline.documents import write_json
 
     if output is not None:
         write_json(output, found)
