@@ -6,15 +6,10 @@ import errno
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from paceline.errors import OutputError, UsageError
 from paceline.files import cache_folder, check_place, new_file, new_folder, write_bytes, writing
-
-
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    number: int
 
 
 def test_a_folder_appears_only_when_its_body_ends(tmp_path: Path) -> None:
