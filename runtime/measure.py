@@ -4,8 +4,9 @@ All passes take turns, so that a machine that slows down for a while slows all o
 that do not count, because in decoding passes of one model follow each other too: weights are in the caches, and cores
 that were idle have come up to speed, which takes some of them tenths of a second. Then comes a burst whose mean counts,
 because what is to be predicted is a sum of passes: now and then one takes longer, and the median of single calls would
-leave that out. Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, with bursts as
-long as the share then allows, or a single call where one takes more than the share. Reported are the interquartile
+leave that out. Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, of fewer calls
+where passes are so long that four would not fit, or a single call where one takes more than the share; bursts of short
+passes last as long as they do, whatever the share. Reported are the interquartile
 mean over turns and the distance between the quartiles.
 """
 
@@ -80,7 +81,7 @@ class _Pass:
 
 
 def _calls_within(share: float, seconds: float) -> int:
-    """How many calls a burst has, so that turns enough fit a ``share``, each with a call before that does not count."""
+    """How many calls of a long pass a burst has, so that turns enough, with a call more each, fit a ``share``."""
     return int(max(1, min(BURST_CALLS, share / (MINIMUM * seconds) - 1))) if seconds else BURST_CALLS
 
 
@@ -151,7 +152,8 @@ def time_passes(
 ) -> list[tuple[Measurement, ...]]:
     """Measure every width of every program, interleaved, each at most ``repeats`` times.
 
-    ``budget`` is seconds for each of the ``groups``, which take turns too; the result has what was measured of each.
+    ``budget`` is seconds for each of the ``groups``, which take turns too; all passes share the sum of it equally.
+    The result has what was measured of each group.
     """
     passes = [Passes(programs, clock=clock) for programs in groups]
     share = budget * len(groups) / max(1, sum(map(len, passes)))

@@ -97,6 +97,14 @@ def encode(model: Model, prompts: Sequence[Prompt]) -> tuple[Encoded, ...]:
     return fitting
 
 
+def encode_for(
+    folder: Path, bundle: Bundle, programs: Sequence[Loaded], prompts: Sequence[Prompt]
+) -> tuple[Encoded, ...]:
+    """``encode`` with the target among loaded ``programs``, wherever it is."""
+    target = next(entry for entry in programs if entry.role == "target")
+    return encode(timed_model(folder, bundle, target, "none", None).model, prompts)
+
+
 def record_texts(
     bundle: Bundle,
     target: Loaded,

@@ -7,8 +7,7 @@ what is fitted to their profiles together then differs by what the models are, n
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from collections.abc import Mapping as Table
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,8 +22,9 @@ from paceline.runtime.loaded import Loaded, Open, check_target, loaded_programs,
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import time_passes
 from paceline.runtime.measure_acceptance import (
+    Encoded,
     all_histograms,
-    encode,
+    encode_for,
     fastest,
     longest_draft,
     record_texts,
@@ -61,10 +61,12 @@ class _Subject:
     devices: dict[str, Device]
     unavailable: dict[str, str]
     programs: tuple[Loaded, ...]
+    prompts: tuple[Encoded, ...]
+    skipped: int
 
 
 def measure(
-    bundles: Table[Path, Bundle],
+    bundles: Mapping[Path, Bundle],
     *,
     repeats: int = REPEATS,
     budget: float = BUDGET,
@@ -78,8 +80,8 @@ def measure(
 ) -> Iterator[tuple[Path, Measured]]:
     """Measure bundles, by their folders; each comes as soon as all is known of it.
 
-    ``budget`` is seconds for the passes of each, and as many for passes in company of another model; ``units`` and
-    ``cores`` say what to measure (default: all).
+    ``budget`` is seconds for each, shared equally among the passes of all, and as many for passes in company of another
+    model; ``units`` and ``cores`` say what to measure (default: all). Programs are closed when all is known of them.
 
     Models with ``pins`` are measured on these cores too, and every target and drafter in company: in turns, and at
     once where they are on two devices.
@@ -91,21 +93,40 @@ def measure(
         PromptError: no prompt fits the context.
     """
     with ExitStack() as stack:
-        loading = partial(_subject, units=units, cores=cores, pins=pins, opened=opened)
-        subjects = [stack.enter_context(loading(folder, bundle)) for folder, bundle in bundles.items()]
+        loading = partial(_subject, units=units, cores=cores, pins=pins, prompts=prompts, opened=opened)
+        loaded = {stack.enter_context(ExitStack()): one for one in bundles.items()}
+        subjects = [own.enter_context(loading(*one)) for own, one in loaded.items()]
         timed = time_passes([one.programs for one in subjects], repeats=repeats, budget=budget, report=report)
-        for one, passes in zip(subjects, timed, strict=True):
-            yield one.folder, _measured(one, passes, budget=budget, prompts=prompts, tokens=tokens, report=report)
+        for own, one, passes in zip(loaded, subjects, timed, strict=True):
+            with own:
+                measured = _measured(one, passes, budget=budget, tokens=tokens, report=report)
+            yield one.folder, measured
 
 
 @contextmanager
 def _subject(
-    folder: Path, bundle: Bundle, *, units: Sequence[str], cores: Sequence[int], pins: Pins | None, opened: Open
+    folder: Path,
+    bundle: Bundle,
+    *,
+    units: Sequence[str],
+    cores: Sequence[int],
+    pins: Pins | None,
+    prompts: Sequence[Prompt],
+    opened: Open,
 ) -> Iterator[_Subject]:
     devices, unavailable = usable_units(bundle, only=units, opened=opened)
     check_target(bundle, devices, unavailable)
     with loaded_programs(folder, bundle, devices, cores=cores, pins=pins, opened=opened) as programs:
-        yield _Subject(folder=folder, bundle=bundle, devices=devices, unavailable=unavailable, programs=programs)
+        encoded = encode_for(folder, bundle, programs, prompts)
+        yield _Subject(
+            folder=folder,
+            bundle=bundle,
+            devices=devices,
+            unavailable=unavailable,
+            programs=programs,
+            prompts=encoded,
+            skipped=len(prompts) - len(encoded),
+        )
 
 
 def _measured(
@@ -113,14 +134,13 @@ def _measured(
     measurements: tuple[Measurement, ...],
     *,
     budget: float,
-    prompts: Sequence[Prompt],
     tokens: int,
     report: Report,
 ) -> Measured:
     """What was timed of a bundle, and the rest, which is measured one bundle after another."""
     bundle = subject.bundle
     contention = _contention(Contentions(subject.programs, range(1, longest_draft(bundle.widths) + 1)), budget, report)
-    drafting = _drafting(subject, measurements, prompts=prompts, tokens=tokens, report=report)
+    drafting = _drafting(subject, measurements, tokens=tokens, report=report)
     profile = Profile(
         bundle=bundle.digest,
         machine=this_machine({unit: device.description for unit, device in subject.devices.items()}),
@@ -133,7 +153,7 @@ def _measured(
         profile=profile,
         acceptance=AcceptanceFile(bundle=bundle.digest, histograms=drafting.histograms),
         unavailable=subject.unavailable,
-        skipped_prompts=drafting.skipped,
+        skipped_prompts=subject.skipped,
     )
 
 
@@ -153,30 +173,21 @@ def _contention(contentions: Contentions, budget: float, report: Report) -> tupl
 class _Drafting:
     histograms: tuple[Acceptance, ...]
     host: tuple[HostTime, ...]
-    skipped: int
 
 
-def _drafting(
-    subject: _Subject,
-    measurements: Sequence[Measurement],
-    *,
-    prompts: Sequence[Prompt],
-    tokens: int,
-    report: Report,
-) -> _Drafting:
+def _drafting(subject: _Subject, measurements: Sequence[Measurement], *, tokens: int, report: Report) -> _Drafting:
     """Acceptance and host time on the units whose passes of one token are fastest."""
     bundle = subject.bundle
     target, drafter = (fastest(role, subject.programs, measurements) for role in ("target", "drafter"))
     assert target is not None
     models = timed_models(subject.folder, bundle, target, drafter)
-    encoded = encode(models[0].model, prompts)
-    recordings = record_texts(bundle, target, drafter, encoded, tokens=tokens, report=report)
+    recordings = record_texts(bundle, target, drafter, subject.prompts, tokens=tokens, report=report)
     hosts = HostTimes(models, longest_draft(bundle.widths))
-    for done, prompt in enumerate(encoded[:HOST_PROMPTS], 1):
+    for done, prompt in enumerate(subject.prompts[:HOST_PROMPTS], 1):
         hosts.measure(prompt.ids, tokens=tokens)
-        report("host time", done, min(HOST_PROMPTS, len(encoded)))
+        report("host time", done, min(HOST_PROMPTS, len(subject.prompts)))
     found = all_histograms(recordings, bundle, with_model=drafter is not None, longest=longest_draft(bundle.widths))
-    return _Drafting(histograms=found, host=hosts.medians(), skipped=len(prompts) - len(encoded))
+    return _Drafting(histograms=found, host=hosts.medians())
 
 
 def save(folder: Path, measured: Measured) -> None:

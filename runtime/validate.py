@@ -33,7 +33,7 @@ from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import BURST_SECONDS, Passes
 from paceline.runtime.measure_acceptance import (
     Encoded,
-    encode,
+    encode_for,
     fastest,
     longest_draft,
     record_texts,
@@ -107,7 +107,7 @@ def validate(
     _check_lengths(bundle, lengths)
     with _ready(folder, bundle, units, pins, opened) as (programs, unavailable):
         parts = _Parts.of(folder, bundle, programs, lengths)
-        encoded = encode(_any_model(folder, bundle, programs).model, prompts)
+        encoded = encode_for(folder, bundle, programs, prompts)
         ways, rejected = _ways(folder, bundle, programs, unavailable, encoded, tokens, report)
         _check_ways(bundle, ways, rejected)
         cases = [Case(way, length) for way in ways for length in way.lengths(lengths)]
@@ -146,11 +146,6 @@ def _ready(
     left_out = {unit.name: "not asked for" for unit in bundle.soc.units if units and unit.name not in units}
     with loaded_programs(folder, bundle, devices, pins=pins, opened=opened) as programs:
         yield programs, {**unavailable, **left_out}
-
-
-def _any_model(folder: Path, bundle: Bundle, programs: Sequence[Loaded]) -> TimedModel:
-    target = next(entry for entry in programs if entry.role == "target")
-    return timed_model(folder, bundle, target, "none", None)
 
 
 def _fastest_models(folder: Path, bundle: Bundle, programs: Sequence[Loaded], passes: Passes) -> tuple[TimedModel, ...]:

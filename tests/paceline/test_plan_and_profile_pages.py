@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from paceline.checksums import describe
 from paceline.costmodel import ModelSpec, Role, Rope
 from paceline.documents import write_json
-from paceline.errors import DeviceUnavailable
+from paceline.errors import DeviceLost, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel, Plan, TokenIds, read_bundle
 from paceline.runtime import loaded, profile
 from paceline.runtime.null_device import NullDevice
@@ -154,6 +154,29 @@ def test_bundles_together(run: Run, folder: Path, tmp_path_factory: pytest.TempP
     assert [one["profile"] for one in documents] == stored
     shown = run("profile", folder, other, *options).stdout
     assert all(f"next: paceline plan {at}" in shown for at in (folder, other))
+
+
+def test_a_bundle_of_several_that_is_done_is_kept_where_the_next_one_fails(
+    run: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Path(shutil.copytree(folder, tmp_path_factory.mktemp("other"), dirs_exist_ok=True))
+    found = profile.measure
+
+    def first_only(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield next(iter(found(*arguments, **options)))
+        raise DeviceLost("the device is gone")
+
+    monkeypatch.setattr(profile, "measure", first_only)
+    result = run("profile", folder, other, "--repeats", 3, "--budget", 0, "--tokens", 20)
+    assert result.exit_code == 1 and "the device is gone" in result.stderr
+    assert f"next: paceline plan {folder}" in result.stdout and f"{folder}: not measured: gpu" in result.stderr
+    assert (folder / "profile.json").exists() and not (other / "profile.json").exists()
+
+
+def test_one_bundle_under_two_names_is_measured_once(run: Run, folder: Path) -> None:
+    (folder / "again").symlink_to(folder)
+    options = ("--repeats", 3, "--budget", 0, "--tokens", 20, "--json")
+    assert set(json.loads(run("profile", folder, folder / "again", *options).stdout)) == {"profile", "acceptance"}
 
 
 def test_bundles_of_two_socs_are_not_measured_together(

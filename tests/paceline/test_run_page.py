@@ -14,10 +14,13 @@ from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
 from paceline import cli
+from paceline.commands.run_report import _expected
+from paceline.costmodel import Acceptance
 from paceline.documents import write_json
 from paceline.partition import Mapping, TokenIds, choose, read_bundle
 from paceline.partition.plan import Pacing
-from paceline.runtime import NullDevice, load_model
+from paceline.runtime import NullDevice, Seconds, Stats, load_model
+from paceline.runtime.record import Fallback
 
 TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:"
 MakeBundle = Callable[..., Path]
@@ -66,7 +69,7 @@ def planned(null_bundle: MakeBundle) -> Path:
     """A bundle with a plan that drafts 2 ahead and knows what 1 and 2 cost."""
     folder = endless(null_bundle)
     plan = choose(read_bundle(folder), profile=None, alpha=0.9)
-    mapping, pacing = Mapping(target="cpu", drafter="cpu"), Pacing(round_seconds=(1.0, 1.2, 1.4), chain=(0.9, 0.8))
+    mapping, pacing = Mapping(target="cpu", drafter="cpu"), Pacing(round_seconds=(2.0, 2.4, 2.8), chain=(0.9, 0.8))
     write_json(folder / "plan.json", replace(plan, mapping=mapping, draft_length=2, pacing=pacing))
     return folder
 
@@ -91,10 +94,26 @@ def test_a_prediction_says_what_the_drafts_that_this_text_kept_make_of_it(
     folder = planned(null_bundle)
     report = json.loads(run(folder, "hello", "--max-tokens", 40, "--json", *options).stdout)
     counts = report["stats"]["acceptance"]["counts"]
-    seconds = sum({"0": 1.0, "1": 1.2, "2": 1.4}[drafted] * sum(rounds) for drafted, rounds in counts.items())
-    assert report["expected"] == pytest.approx(39 / seconds)
+    seconds = sum({"0": 2.0, "1": 2.4, "2": 2.8}[drafted] * sum(rounds) for drafted, rounds in counts.items())
+    assert report["expected"] == pytest.approx(39 * 2.0 / seconds)
     said = run(folder, "hello", "--max-tokens", 40, *options).stderr
-    assert f", {report['expected']:.2f}x with the drafts that this text kept)" in said
+    assert f"x (roofline); {report['expected']:.2f}x by its times with the drafts that this text kept" in said
+
+
+def test_the_round_that_ends_a_text_counts_in_what_is_expected() -> None:
+    pacing = Pacing(round_seconds=(2.0, 2.4, 2.8), chain=(0.9, 0.8))
+    kept = Acceptance(
+        counts={2: (0, 1, 3)}
+    )  # seven drafts kept and four tokens of the target's own, the last one the end
+    stats = Stats(
+        prompt_tokens=1, reused_tokens=0, tokens=11, drafted_tokens=7, rounds=4, draft_length=2, acceptance=kept,
+        seconds=Seconds(prefill=0.0, draft=0.0, verify=0.0, accept=0.0, host=0.0), decode_seconds=1.0,
+        tokens_per_second=1.0, time_to_first_token=1.0, total_seconds=2.0, stop_reason="eos",
+    )  # fmt: skip
+    assert _expected(pacing, stats) == pytest.approx(11 * 2.0 / (4 * 2.8))
+    assert _expected(pacing, replace(stats, stop_reason="length")) == pytest.approx(10 * 2.0 / (4 * 2.8))
+    lost = Fallback(role="drafter", lost="gpu", unit=None, reason="gone")
+    assert _expected(pacing, replace(stats, fallback=(lost,))) is None and _expected(None, stats) is None
 
 
 def test_of_what_no_plan_knows_nothing_is_expected(run: Run, null_bundle: MakeBundle) -> None:

@@ -15,12 +15,11 @@ from paceline.commands.options import AsJson, Tokens
 from paceline.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from paceline.costmodel import Contention, HostTime, Measurement
     from paceline.partition import Bundle
     from paceline.runtime.profile import Measured
-    from paceline.targets import Soc
 
 EPILOG = """\
 Examples:
@@ -40,7 +39,7 @@ def page(
     repeats: Annotated[int, typer.Option(min=3, help="Most calls of each forward pass.")] = 50,
     budget: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="Time for a bundle's forward passes, and as much in company."),
+        typer.Option(min=0, metavar="SECONDS", help="Time for passes of each bundle, and as much in company."),
     ] = 30.0,
     units: Annotated[
         list[str] | None,
@@ -68,47 +67,55 @@ def page(
     from paceline.runtime.prompts import BUILT_IN, read_prompts
     from paceline.targets.pins import parse_pins
 
-    bundles = {folder: _checked(folder) for folder in map(as_folder, bundle)}
-    soc = _one_soc(bundles)
-    with console.progress() as report:
-        found = []
-        for folder, measured in measure(
-            bundles,
-            repeats=repeats,
-            budget=budget,
-            units=units or (),
-            cores=cores or (),
-            pins=None if pin is None else parse_pins(pin, soc, usable_core_numbers()),
-            prompts=read_prompts(prompts) if prompts else BUILT_IN,
-            tokens=tokens,
-            report=report,
-        ):
-            save(folder, measured)
-            found.append((folder, measured))
-    _tell(found, as_json=as_json)
+    bundles = _read(map(as_folder, bundle))
+    soc = next(iter(bundles.values())).soc
+    found: list[tuple[Path, Measured]] = []
+    try:
+        with console.progress() as report:
+            for folder, measured in measure(
+                bundles,
+                repeats=repeats,
+                budget=budget,
+                units=units or (),
+                cores=cores or (),
+                pins=None if pin is None else parse_pins(pin, soc, usable_core_numbers()),
+                prompts=read_prompts(prompts) if prompts else BUILT_IN,
+                tokens=tokens,
+                report=report,
+            ):
+                save(folder, measured)
+                found.append((folder, measured))
+    finally:  # what was measured is told, also where a later bundle fails
+        _tell(found, as_json=as_json, several=len(bundles) > 1)
 
 
-def _tell(found: Sequence[tuple[Path, Measured]], *, as_json: bool) -> None:
+def _tell(found: Sequence[tuple[Path, Measured]], *, as_json: bool, several: bool) -> None:
+    """Of several bundles a list, also where only some of them could be measured."""
     for folder, measured in found:
-        _warn(measured)
+        _warn(measured, f"{folder}: " if several else "")
         if not as_json:
             _show(folder, measured)
-    if as_json:
-        documents = [{"profile": measured.profile, "acceptance": measured.acceptance} for _, measured in found]
-        console.print_json(documents if len(documents) > 1 else documents[0])
+    documents = [{"profile": measured.profile, "acceptance": measured.acceptance} for _, measured in found]
+    if as_json and found:
+        console.print_json(documents if several else documents[0])
 
 
-def _checked(folder: Path) -> Bundle:
+def _read(folders: Iterable[Path]) -> dict[Path, Bundle]:
+    """Bundles by their folders, each once under whatever names, refused before the bytes of large files are read."""
     from paceline.partition import read_bundle
 
-    compiled = read_bundle(folder, checksums=True)
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write into {folder}, where the profile belongs; copy the bundle to a place of yours")
-    return compiled
+    bundles = {folder: read_bundle(folder) for folder in {folder.resolve(): folder for folder in folders}.values()}
+    _check_one_soc(bundles)
+    for folder in bundles:
+        if not os.access(folder, os.W_OK):
+            raise OutputError(
+                f"cannot write into {folder}, where the profile belongs; copy the bundle to a place of yours"
+            )
+    return {folder: read_bundle(folder, checksums=True) for folder in bundles}
 
 
-def _one_soc(bundles: Mapping[Path, Bundle]) -> Soc:
-    """The SoC of all: units and cores are asked for by its names."""
+def _check_one_soc(bundles: Mapping[Path, Bundle]) -> None:
+    """Units and cores are asked for by the names of one SoC."""
     (first, compiled), *others = bundles.items()
     for folder, other in others:
         if other.soc != compiled.soc:
@@ -116,14 +123,13 @@ def _one_soc(bundles: Mapping[Path, Bundle]) -> Soc:
                 f"{first} is compiled for {compiled.soc.name}, {folder} for {other.soc.name}"
                 f"{'' if other.soc.name != compiled.soc.name else ' with other figures'}; profile one SoC at a time"
             )
-    return compiled.soc
 
 
-def _warn(measured: Measured) -> None:
+def _warn(measured: Measured, of: str) -> None:
     for unit, reason in measured.unavailable.items():
-        console.note(f"not measured: {unit}: {reason}")
+        console.note(f"{of}not measured: {unit}: {reason}")
     if measured.skipped_prompts:
-        console.note(f"{measured.skipped_prompts} prompts are longer than the context and were left out")
+        console.note(f"{of}{measured.skipped_prompts} prompts are longer than the context and were left out")
 
 
 def _show(bundle: Path, measured: Measured) -> None:

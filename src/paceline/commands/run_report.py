@@ -33,8 +33,9 @@ class Plain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class RunReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One generation: how it was run, what came out, and the speed-up as measured and as the plan predicted.
 
-    ``predicted`` is of texts such as acceptance was measured on, ``expected`` what the same times make of the drafts
-    that this text kept: measured differs from it by time alone. None where no plan says what its rounds take.
+    ``predicted`` is of texts such as acceptance was measured on; ``expected`` what the plan's times make of the drafts
+    that this text kept. Not in it is what the drafter reads after rounds without drafts. None where no plan says what
+    such rounds take.
     """
 
     schema: int = SCHEMA
@@ -144,7 +145,7 @@ def _measured(report: RunReport) -> str:
 
 def _predicted(report: RunReport) -> str:
     estimate = report.predicted
-    if estimate is None:
-        return "no plan predicted this setting"
-    kept = "" if report.expected is None else f", {report.expected:.2f}x with the drafts that this text kept"
-    return f"predicted {estimate.speedup:.2f}x ({estimate.source}{kept})"
+    found = f"predicted {estimate.speedup:.2f}x ({estimate.source})" if estimate else "no plan predicted this setting"
+    if report.expected is not None:
+        found += f"; {report.expected:.2f}x by its times with the drafts that this text kept"
+    return found
