@@ -11,7 +11,7 @@ from paceline.console import Report, quiet
 from paceline.costmodel import AcceptanceFile
 from paceline.partition import Bundle
 from paceline.runtime.device import open_device
-from paceline.runtime.loaded import Open, check_target, loaded_programs, usable_units
+from paceline.runtime.loaded import Open, ready
 from paceline.runtime.measure_acceptance import all_histograms, encode, longest_draft, record_texts, timed_models
 from paceline.runtime.measure_host import TimedModel
 from paceline.runtime.prompts import Prompt
@@ -61,11 +61,9 @@ def measure_acceptance(
         DeviceUnavailable: the target runs on no device of this machine.
         PromptError: no prompt fits the context.
     """
-    devices, unavailable = usable_units(bundle, opened=opened)
-    check_target(bundle, devices, unavailable)
-    with loaded_programs(folder, bundle, devices, opened=opened) as programs:
-        target = next(entry for entry in programs if entry.role == "target")
-        drafter = next((entry for entry in programs if entry.role == "drafter"), None)
+    with ready(folder, bundle, opened=opened) as found:
+        target = next(entry for entry in found.programs if entry.role == "target")
+        drafter = next((entry for entry in found.programs if entry.role == "drafter"), None)
         models = timed_models(folder, bundle, target, drafter)
         encoded = encode(models[0].model, prompts)
         recordings = record_texts(bundle, target, drafter, encoded, tokens=tokens, report=report)
@@ -74,9 +72,9 @@ def measure_acceptance(
             for recording in recordings[:live]
             for timed in models
         ]
-    found = all_histograms(recordings, bundle, with_model=drafter is not None, longest=longest)
+    kept = all_histograms(recordings, bundle, with_model=drafter is not None, longest=longest)
     return MeasuredAcceptance(
-        file=AcceptanceFile(bundle=bundle.digest, histograms=found),
+        file=AcceptanceFile(bundle=bundle.digest, histograms=kept),
         skipped=len(prompts) - len(encoded),
         compared=len(compared),
         differing=compared.count(False),

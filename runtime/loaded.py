@@ -75,6 +75,36 @@ def core_counts(unit: ProcessingUnit, cores: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(set(cores))) or (min(unit.cores, usable_cores()),)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Programs of a bundle, loaded on the ``devices`` that serve its units; why other units are ``unavailable``."""
+
+    devices: dict[str, Device]
+    unavailable: dict[str, str]
+    programs: tuple[Loaded, ...]
+
+
+@contextmanager
+def ready(
+    folder: Path,
+    bundle: Bundle,
+    *,
+    units: Sequence[str] = (),
+    cores: Sequence[int] = (),
+    pins: Pins | None = None,
+    opened: Open = open_device,
+) -> Iterator[Ready]:
+    """Find the devices of a bundle, check that its target runs on one, and load what they serve.
+
+    Raises:
+        PacelineError: as ``usable_units``, ``check_target`` and ``loaded_programs``.
+    """
+    devices, unavailable = usable_units(bundle, only=units, opened=opened)
+    check_target(bundle, devices, unavailable)
+    with loaded_programs(folder, bundle, devices, cores=cores, pins=pins, opened=opened) as programs:
+        yield Ready(devices=devices, unavailable=unavailable, programs=programs)
+
+
 @contextmanager
 def loaded_programs(
     folder: Path,

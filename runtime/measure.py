@@ -6,8 +6,8 @@ that were idle have come up to speed, which takes some of them tenths of a secon
 because what is to be predicted is a sum of passes: now and then one takes longer, and the median of single calls would
 leave that out. Each pass may use an equal share of the time budget and gets at least ``MINIMUM`` turns, of fewer calls
 where passes are so long that four would not fit, or a single call where one takes more than the share; bursts of short
-passes last as long as they do, whatever the share. Reported are the interquartile
-mean over turns and the distance between the quartiles.
+passes last as long as they do, whatever the share. Reported are the interquartile mean over turns and the distance
+between the quartiles.
 """
 
 from __future__ import annotations

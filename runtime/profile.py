@@ -17,8 +17,8 @@ from paceline.console import Report, quiet
 from paceline.costmodel import Acceptance, AcceptanceFile, Contention, HostTime, Measurement, Profile
 from paceline.documents import write_json
 from paceline.partition import Bundle
-from paceline.runtime.device import Device, open_device
-from paceline.runtime.loaded import Loaded, Open, check_target, loaded_programs, usable_units
+from paceline.runtime.device import open_device
+from paceline.runtime.loaded import Open, Ready, ready
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import time_passes
 from paceline.runtime.measure_acceptance import (
@@ -54,13 +54,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
-    """A bundle whose programs are loaded on ``devices``."""
+    """A bundle that is ready to be measured; ``skipped`` prompts did not fit its context."""
 
     folder: Path
     bundle: Bundle
-    devices: dict[str, Device]
-    unavailable: dict[str, str]
-    programs: tuple[Loaded, ...]
+    ready: Ready
     prompts: tuple[Encoded, ...]
     skipped: int
 
@@ -96,7 +94,7 @@ def measure(
         loading = partial(_subject, units=units, cores=cores, pins=pins, prompts=prompts, opened=opened)
         loaded = {stack.enter_context(ExitStack()): one for one in bundles.items()}
         subjects = [own.enter_context(loading(*one)) for own, one in loaded.items()]
-        timed = time_passes([one.programs for one in subjects], repeats=repeats, budget=budget, report=report)
+        timed = time_passes([one.ready.programs for one in subjects], repeats=repeats, budget=budget, report=report)
         for own, one, passes in zip(loaded, subjects, timed, strict=True):
             with own:
                 measured = _measured(one, passes, budget=budget, tokens=tokens, report=report)
@@ -114,19 +112,10 @@ def _subject(
     prompts: Sequence[Prompt],
     opened: Open,
 ) -> Iterator[_Subject]:
-    devices, unavailable = usable_units(bundle, only=units, opened=opened)
-    check_target(bundle, devices, unavailable)
-    with loaded_programs(folder, bundle, devices, cores=cores, pins=pins, opened=opened) as programs:
-        encoded = encode_for(folder, bundle, programs, prompts)
-        yield _Subject(
-            folder=folder,
-            bundle=bundle,
-            devices=devices,
-            unavailable=unavailable,
-            programs=programs,
-            prompts=encoded,
-            skipped=len(prompts) - len(encoded),
-        )
+    with ready(folder, bundle, units=units, cores=cores, pins=pins, opened=opened) as found:
+        fitting = encode_for(folder, bundle, found.programs, prompts)
+        skipped = len(prompts) - len(fitting)
+        yield _Subject(folder=folder, bundle=bundle, ready=found, prompts=fitting, skipped=skipped)
 
 
 def _measured(
@@ -138,12 +127,12 @@ def _measured(
     report: Report,
 ) -> Measured:
     """What was timed of a bundle, and the rest, which is measured one bundle after another."""
-    bundle = subject.bundle
-    contention = _contention(Contentions(subject.programs, range(1, longest_draft(bundle.widths) + 1)), budget, report)
+    bundle, found = subject.bundle, subject.ready
+    contention = _contention(Contentions(found.programs, range(1, longest_draft(bundle.widths) + 1)), budget, report)
     drafting = _drafting(subject, measurements, tokens=tokens, report=report)
     profile = Profile(
         bundle=bundle.digest,
-        machine=this_machine({unit: device.description for unit, device in subject.devices.items()}),
+        machine=this_machine({unit: device.description for unit, device in found.devices.items()}),
         context=bundle.context,
         measurements=measurements,
         host=drafting.host,
@@ -152,7 +141,7 @@ def _measured(
     return Measured(
         profile=profile,
         acceptance=AcceptanceFile(bundle=bundle.digest, histograms=drafting.histograms),
-        unavailable=subject.unavailable,
+        unavailable=found.unavailable,
         skipped_prompts=subject.skipped,
     )
 
@@ -178,7 +167,7 @@ class _Drafting:
 def _drafting(subject: _Subject, measurements: Sequence[Measurement], *, tokens: int, report: Report) -> _Drafting:
     """Acceptance and host time on the units whose passes of one token are fastest."""
     bundle = subject.bundle
-    target, drafter = (fastest(role, subject.programs, measurements) for role in ("target", "drafter"))
+    target, drafter = (fastest(role, subject.ready.programs, measurements) for role in ("target", "drafter"))
     assert target is not None
     models = timed_models(subject.folder, bundle, target, drafter)
     recordings = record_texts(bundle, target, drafter, subject.prompts, tokens=tokens, report=report)

@@ -28,7 +28,7 @@ from paceline.partition.search import DEFAULT_MARGIN
 from paceline.partition.times import MeasuredTimes, compiled_width
 from paceline.runtime.case import Case, Way
 from paceline.runtime.device import open_device
-from paceline.runtime.loaded import Loaded, Open, check_target, loaded_programs, usable_units
+from paceline.runtime.loaded import Loaded, Open, ready
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import BURST_SECONDS, Passes
 from paceline.runtime.measure_acceptance import (
@@ -141,11 +141,9 @@ def _check_ways(bundle: Bundle, ways: Sequence[Way], rejected: Sequence[Rejected
 def _ready(
     folder: Path, bundle: Bundle, units: Sequence[str], pins: Pins | None, opened: Open
 ) -> Iterator[tuple[tuple[Loaded, ...], Mapping[str, str]]]:
-    devices, unavailable = usable_units(bundle, only=units, opened=opened)
-    check_target(bundle, devices, unavailable)
     left_out = {unit.name: "not asked for" for unit in bundle.soc.units if units and unit.name not in units}
-    with loaded_programs(folder, bundle, devices, pins=pins, opened=opened) as programs:
-        yield programs, {**unavailable, **left_out}
+    with ready(folder, bundle, units=units, pins=pins, opened=opened) as found:
+        yield found.programs, {**found.unavailable, **left_out}
 
 
 def _fastest_models(folder: Path, bundle: Bundle, programs: Sequence[Loaded], passes: Passes) -> tuple[TimedModel, ...]:
