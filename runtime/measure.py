@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from paceline.console import Report, quiet
-from paceline.costmodel import Measurement
+from paceline.costmodel import Measurement, Role
 from paceline.runtime.averages import interquartile_mean
 from paceline.runtime.loaded import Loaded
 
@@ -101,17 +101,20 @@ def calls(loaded: Loaded, width: int, position: int, clock: Clock, *, least: int
 
 
 class Passes:
-    """Every width (up to ``widest``) of every program at a low and at the highest position, measured turn by turn."""
+    """Every width of every program at a low and at the highest position, measured turn by turn.
+
+    ``widest`` says for a role up to which width.
+    """
 
     def __init__(
-        self, programs: Sequence[Loaded], *, widest: int | None = None, clock: Clock = time.perf_counter
+        self, programs: Sequence[Loaded], *, widest: Mapping[Role, int] | None = None, clock: Clock = time.perf_counter
     ) -> None:
         self._clock, self._next = clock, 0
         self._passes = [
             _Pass(loaded, width, position)
             for loaded in programs
             for width in loaded.program.widths
-            if widest is None or width <= widest
+            if width <= (widest or {}).get(loaded.role, width)
             for position in _ends(loaded.program.context - width)
         ]
         for one in self._passes:

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from paceline.console import Report, quiet
-from paceline.costmodel import Drafting, Profile, Round, merge
+from paceline.costmodel import Drafting, Profile, Role, Round, merge
 from paceline.errors import PlanError, PromptError, UsageError
 from paceline.partition import Bundle
 from paceline.partition import Mapping as Placement
@@ -49,6 +49,10 @@ from paceline.runtime.validation import Compared, Rejected, Validation, choose, 
 from paceline.targets.pins import Pins
 
 
+# Of each pass while every case runs once, or more: many predictions rest on one pass, and no case on another.
+TURNS_OF_A_PASS = 4
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What predictions are made of, as it is measured."""
@@ -60,7 +64,7 @@ class _Parts:
     @classmethod
     def of(cls, folder: Path, bundle: Bundle, programs: Sequence[Loaded], lengths: Sequence[int]) -> _Parts:
         """Passes are timed once for it, to find the models whose host time is measured: the fastest."""
-        passes = Passes(programs, widest=compiled_width(bundle, max(lengths) + 1))
+        passes = Passes(programs, widest=_widest(bundle, lengths))
         passes.turn()
         models = _fastest_models(folder, bundle, programs, passes)
         hosts = HostTimes(models, longest_draft(bundle.widths), least_seconds=BURST_SECONDS)
@@ -180,6 +184,12 @@ def _ways(
     return ways, rejected
 
 
+def _widest(bundle: Bundle, lengths: Sequence[int]) -> dict[Role, int]:
+    """What predictions are made of: the target verifies, and the drafter reads at most two tokens at once."""
+    wanted: dict[Role, int] = {"target": max(lengths) + 1, "drafter": 2}
+    return {role: compiled_width(bundle, width) or width for role, width in wanted.items()}
+
+
 def _take_turns(
     cases: Sequence[Case],
     parts: _Parts,
@@ -189,7 +199,7 @@ def _take_turns(
     tokens: int,
     report: Report,
 ) -> None:
-    share = -(-len(parts.passes) // len(cases))
+    share = -(-TURNS_OF_A_PASS * len(parts.passes) // len(cases))
     for repeat in range(repeats):
         for number, prompt in enumerate(encoded):
             parts.contentions.turn()
