@@ -16,6 +16,7 @@ from pathlib import Path
 from paceline.console import Report, quiet
 from paceline.costmodel import Acceptance, AcceptanceFile, Contention, HostTime, Measurement, Profile
 from paceline.documents import write_json
+from paceline.errors import UsageError
 from paceline.partition import Bundle
 from paceline.runtime.device import open_device
 from paceline.runtime.loaded import Open, Ready, ready
@@ -33,7 +34,9 @@ from paceline.runtime.measure_acceptance import (
 from paceline.runtime.measure_contention import Contentions
 from paceline.runtime.measure_host import HostTimes
 from paceline.runtime.prompts import BUILT_IN, Prompt
+from paceline.targets.host import memory_bytes
 from paceline.targets.pins import Pins
+from paceline.targets.places import unit_of
 
 REPEATS = 50
 BUDGET = 30.0
@@ -87,17 +90,20 @@ def measure(
     Raises:
         BundleError: a program or its weights cannot be read.
         DeviceUnavailable: no unit of a bundle's SoC is here.
-        UsageError: ``units`` names one that a SoC does not have.
+        UsageError: ``units`` names one that a SoC does not have, or weights of several bundles together are larger
+            than this machine's memory.
         PromptError: no prompt fits the context.
     """
     with ExitStack() as stack:
         loading = partial(_subject, units=units, cores=cores, pins=pins, prompts=prompts, opened=opened)
         loaded = {stack.enter_context(ExitStack()): one for one in bundles.items()}
         subjects = [own.enter_context(loading(*one)) for own, one in loaded.items()]
+        _check_memory(subjects, memory_bytes())
         timed = time_passes([one.ready.programs for one in subjects], repeats=repeats, budget=budget, report=report)
         for own, one, passes in zip(loaded, subjects, timed, strict=True):
             with own:
-                measured = _measured(one, passes, budget=budget, tokens=tokens, report=report)
+                about = _about(one.folder, report) if len(bundles) > 1 else report
+                measured = _measured(one, passes, budget=budget, tokens=tokens, report=about)
             yield one.folder, measured
 
 
@@ -116,6 +122,25 @@ def _subject(
         fitting = encode_for(folder, bundle, found.programs, prompts)
         skipped = len(prompts) - len(fitting)
         yield _Subject(folder=folder, bundle=bundle, ready=found, prompts=fitting, skipped=skipped)
+
+
+def _check_memory(subjects: Sequence[_Subject], memory: int) -> None:
+    """What does not fit would be read again in every turn, and the disk be timed."""
+    files = {
+        (one.folder, name): one.bundle.files[name].bytes
+        for one in subjects
+        for loaded in one.ready.programs
+        for model in one.bundle.models
+        if model.role == loaded.role and (name := model.weights[unit_of(loaded.unit)]) in one.bundle.files
+    }
+    if len(subjects) > 1 and sum(files.values()) > memory:
+        found = f"weights of these {len(subjects)} bundles take {sum(files.values()) / 1e9:.3g} GB together"
+        raise UsageError(f"{found}, this machine has {memory / 1e9:.3g} GB of memory; profile fewer of them at a time")
+
+
+def _about(folder: Path, report: Report) -> Report:
+    """Says of which bundle a step is, where there are several."""
+    return lambda step, done, total: report(f"{folder.name}: {step}", done, total)
 
 
 def _measured(

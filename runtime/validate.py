@@ -8,6 +8,7 @@ drifts, or that is slower for a while after heavy work, should be so for both.
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -47,7 +48,6 @@ from paceline.runtime.replay import Recording, histograms
 from paceline.runtime.run_off import run_off
 from paceline.runtime.validation import Compared, Rejected, Validation, choose, compared, rank, validation
 from paceline.targets.pins import Pins
-
 
 # Of each pass while every case runs once, or more: many predictions rest on one pass, and no case on another.
 TURNS_OF_A_PASS = 4
@@ -199,11 +199,12 @@ def _take_turns(
     tokens: int,
     report: Report,
 ) -> None:
-    share = -(-TURNS_OF_A_PASS * len(parts.passes) // len(cases))
+    share, order = -(-TURNS_OF_A_PASS * len(parts.passes) // len(cases)), random.Random(0)
     for repeat in range(repeats):
         for number, prompt in enumerate(encoded):
             parts.contentions.turn()
-            for case in cases:
+            # A machine that is slow for ten seconds would else be so for cases that share what they are predicted from.
+            for case in order.sample(cases, len(cases)):
                 case.run(number)
                 parts.passes.some(share)
             parts.hosts.measure(prompt.ids, tokens=tokens)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paceline.costmodel import Role
 from paceline.runtime.loaded import Loaded
-from paceline.runtime.measure import BURST_CALLS, FEW, MINIMUM, time_passes
+from paceline.runtime.measure import BURST_CALLS, FEW, MINIMUM, Passes, time_passes
 from paceline.runtime.null_device import NullProgram
 from paceline.runtime.program import Step
 
@@ -109,3 +109,15 @@ def test_progress_reaches_its_end() -> None:
     program = NullProgram(widths=(1,))
     time_passes([[labelled(program)]], repeats=5, budget=0.0, report=lambda *state: seen.append(state))
     assert seen[-1] == ("forward passes", 5, 5)
+
+
+def test_each_role_has_its_own_widest_pass() -> None:
+    programs = [labelled(NullProgram(widths=(1, 2, 4), context=64), role) for role in ("target", "drafter")]
+    for widest, expected in (
+        ({"drafter": 2}, [1, 2, 4, 1, 2]),
+        ({"target": 1, "drafter": 1}, [1, 1]),
+        (None, [1, 2, 4] * 2),
+    ):
+        passes = Passes(programs, widest=widest)
+        passes.turn()
+        assert [entry.width for entry in passes.measurements()][::2] == expected  # at two positions each

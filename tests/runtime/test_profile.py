@@ -11,8 +11,9 @@ import pytest
 
 from paceline.console import quiet
 from paceline.costmodel import Role, merge, read_acceptance, read_profile
-from paceline.errors import DeviceUnavailable, OutputError, PromptError
+from paceline.errors import DeviceUnavailable, OutputError, PromptError, UsageError
 from paceline.partition import Bundle, BundledModel, TokenIds, choose
+from paceline.partition.bundle import FileEntry
 from paceline.runtime import profile
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import FEW
@@ -101,6 +102,35 @@ def test_bundles_that_are_measured_together_get_a_profile_each(tiny_tokenizer: P
     assert [found.profile.bundle for found in both.values()] == [BUNDLE.digest, other.digest]
     widths = [{entry.width for entry in found.profile.measurements} for found in both.values()]
     assert widths == [set(BUNDLE.widths), {1, 4}]
+
+
+def test_steps_say_of_which_of_several_bundles_they_are(tiny_tokenizer: Path, tmp_path: Path) -> None:
+    folders = [shutil.copytree(tiny_tokenizer, tmp_path / name) for name in ("one", "other")]
+    steps: dict[str, None] = {}
+    options: dict[str, Any] = {"repeats": 3, "budget": 0.0, "prompts": PROMPTS, "tokens": 20, "opened": opened}
+    for some in (folders, folders[:1]):
+        steps.clear()
+        dict(measure(dict.fromkeys(some, BUNDLE), report=lambda step, *_: steps.setdefault(step), **options))
+        of = [f"{folder.name}: " for folder in some] if len(some) > 1 else [""]
+        own = [f"{name}{step}" for name in of for step in ("passes in company", "acceptance", "host time")]
+        assert list(steps) == ["forward passes", *own]
+
+
+def test_bundles_larger_than_memory_together_are_refused(
+    tiny_tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both models have their weights in one file, which counts once."""
+    large = msgspec.structs.replace(BUNDLE, files={"w": FileEntry(bytes=6 << 30, sha256="")})
+    folders = [shutil.copytree(tiny_tokenizer, tmp_path / name) for name in ("one", "other")]
+    options: dict[str, Any] = {"repeats": 3, "budget": 0.0, "prompts": PROMPTS, "tokens": 20, "opened": opened}
+    monkeypatch.setattr(profile, "memory_bytes", lambda: 12 << 30)
+    assert len(dict(measure(dict.fromkeys(folders, large), **options))) == 2
+    monkeypatch.setattr(profile, "memory_bytes", lambda: (12 << 30) - 1)
+    with pytest.raises(
+        UsageError, match=r"of these 2 bundles take 12\.9 GB together, this machine has 12\.9 GB of memory"
+    ):
+        next(measure(dict.fromkeys(folders, large), **options))
+    assert next(measure({folders[0]: large}, **options))  # one by itself is as it is
 
 
 @pytest.mark.parametrize(("budget", "turns"), [(0.0, 1), (60.0, profile.CONTENTION_TURNS)])

@@ -10,6 +10,7 @@ import pytest
 
 from paceline.errors import DeviceUnavailable, PlanError, PromptError, UsageError
 from paceline.partition import TokenIds, read_bundle
+from paceline.runtime.case import Case
 from paceline.runtime.null_device import NULL_UNIT, NullDevice
 from paceline.runtime.prompts import Prompt
 from paceline.runtime.validate import validate
@@ -50,6 +51,24 @@ def test_constant_passes_are_predicted(null_bundle: Callable[..., Path]) -> None
     assert result.median_error < 0.25
     slow = {row.mapping.target: row.measured for row in result.rows if not row.draft_length}
     assert slow["gpu"] > 1.3 * slow["cpu"]
+
+
+def test_cases_take_turns_in_another_order_each_time(
+    null_bundle: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, run = list[tuple[int, int]](), Case.run
+
+    def noted(case: Case, number: int) -> None:
+        ran.append((id(case), number))
+        run(case, number)
+
+    monkeypatch.setattr(Case, "run", noted)
+    count = len(found(null_bundle(), draft_lengths=(1, 2), repeats=2).rows)
+    turns = [ran[start : start + count] for start in range(0, len(ran), count)]
+    assert [{number for _, number in turn} for turn in turns] == [{0}, {1}, {0}, {1}]
+    orders = [tuple(case for case, _ in turn) for turn in turns]
+    assert {frozenset(order) for order in orders} == {frozenset(orders[0])} and len(set(orders[0])) == count
+    assert len(set(orders)) == 4
 
 
 def test_two_processors_are_run_both_ways(null_bundle: Callable[..., Path]) -> None:
