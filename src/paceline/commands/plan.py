@@ -49,7 +49,7 @@ def page(
     alpha: _Alpha = None,
     acceptance: _Acceptance = None,
     max_draft_length: MaxDraftLength = 8,
-    margin: _Margin = 0.03,
+    margin: _Margin = 0.02,
     memory: MemoryGib = None,
     roofline: _Roofline = False,
     calibration: _Calibration = None,

@@ -55,7 +55,7 @@ def page(
     draft_lengths: _DraftLengths = "",
     units: _Units = None,
     pin: _Pin = None,
-    margin: _Margin = 0.03,
+    margin: _Margin = 0.02,
     output: _Output = None,
     plot: Plot = None,
     as_json: AsJson = False,
