@@ -111,13 +111,13 @@ def test_progress_reaches_its_end() -> None:
     assert seen[-1] == ("forward passes", 5, 5)
 
 
-def test_each_role_has_its_own_widest_pass() -> None:
-    programs = [labelled(NullProgram(widths=(1, 2, 4), context=64), role) for role in ("target", "drafter")]
-    for widest, expected in (
-        ({"drafter": 2}, [1, 2, 4, 1, 2]),
-        ({"target": 1, "drafter": 1}, [1, 1]),
-        (None, [1, 2, 4] * 2),
-    ):
-        passes = Passes(programs, widest=widest)
-        passes.turn()
-        assert [entry.width for entry in passes.measurements()][::2] == expected  # at two positions each
+@pytest.mark.parametrize(
+    ("widest", "expected"),
+    [({"drafter": 2}, [1, 2, 4, 1, 2]), ({"target": 1, "drafter": 1}, [1, 1]), (None, [1, 2, 4] * 2)],
+)
+def test_each_role_has_its_own_widest_pass(widest: dict[Role, int] | None, expected: list[int]) -> None:
+    roles: tuple[Role, ...] = ("target", "drafter")
+    programs = [labelled(NullProgram(widths=(1, 2, 4), context=64), role) for role in roles]
+    passes = Passes(programs, widest=widest)
+    passes.turn()
+    assert [entry.width for entry in passes.measurements()][::2] == expected  # at two positions each

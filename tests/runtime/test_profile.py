@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from paceline.checksums import FileEntry
 from paceline.console import quiet
 from paceline.costmodel import Role, merge, read_acceptance, read_profile
 from paceline.errors import DeviceUnavailable, OutputError, PromptError, UsageError
 from paceline.partition import Bundle, BundledModel, TokenIds, choose
-from paceline.partition.bundle import FileEntry
 from paceline.runtime import profile
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import FEW
