@@ -22,7 +22,7 @@ from paceline.partition.times import MeasuredTimes, RooflineTimes, Source, Times
 
 MAX_DRAFT_LENGTH = 8
 # The paper (A.5) tells its readers to ignore a predicted 1.02x: a wrong "speculate" costs memory, and speed. A wrong
-# "do not" costs up to this margin even where predictions are right; more would be lost to the margin than to them.
+# "do not" costs up to the margin even where predictions are right, so a wider one loses more than it guards against.
 DEFAULT_MARGIN = 0.02
 # Median of the paper's unquantised pair on translation (A.4): what is assumed until acceptance is measured.
 DEFAULT_ALPHA = 0.58

@@ -125,7 +125,7 @@ class Passes:
 
     def some(self, count: int) -> None:
         """Measure the next ``count`` passes once more, going round: for passes that take turns with something else."""
-        for _ in range(min(count, len(self._passes))):
+        for _ in range(count):
             self._passes[self._next % len(self._passes)].take_turn(self._clock, math.inf)
             self._next += 1
 

@@ -121,11 +121,11 @@ class _InTurns(_Pair):
         rounds, verify, draft = list[tuple[list[float], float]](), list[float](), list[float]()
         start = clock()
         while clock() - start < 2 * BURST_SECONDS or not rounds:
-            rounds += (some := self._rounds(clock, STRETCH_SECONDS))
-            verdicts, drafts = sum(verdict for _, verdict in some), sum(sum(drafts) for drafts, _ in some)
-            # As long as among the other's: a ratio is no surer than the shorter of its sides.
-            verify += _stretch(self.target, self.width, clock, max(STRETCH_SECONDS, verdicts))
-            draft += _stretch(self.drafter, 1, clock, max(STRETCH_SECONDS, drafts))
+            rounds += (mixed := self._rounds(clock, STRETCH_SECONDS))
+            verifying, drafting = sum(verdict for _, verdict in mixed), sum(sum(drafts) for drafts, _ in mixed)
+            # As long as in company: a ratio is no surer than the shorter of its sides.
+            verify += _stretch(self.target, self.width, clock, max(STRETCH_SECONDS, verifying))
+            draft += _stretch(self.drafter, 1, clock, max(STRETCH_SECONDS, drafting))
         company = [verdict for _, verdict in rounds], [one for drafts, _ in rounds for one in drafts]
         self.note(company, (statistics.mean(verify), statistics.mean(draft)))
 

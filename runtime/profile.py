@@ -18,6 +18,7 @@ from paceline.costmodel import Acceptance, AcceptanceFile, Contention, HostTime,
 from paceline.documents import write_json
 from paceline.errors import UsageError
 from paceline.partition import Bundle
+from paceline.partition.times import model_of
 from paceline.runtime.device import open_device
 from paceline.runtime.loaded import Open, Ready, ready
 from paceline.runtime.machine import this_machine
@@ -126,16 +127,18 @@ def _subject(
 
 def _check_memory(subjects: Sequence[_Subject], memory: int) -> None:
     """What does not fit would be read again in every turn, and the disk be timed."""
-    files = {
-        (one.folder, name): one.bundle.files[name].bytes
-        for one in subjects
-        for loaded in one.ready.programs
-        for model in one.bundle.models
-        if model.role == loaded.role and (name := model.weights[unit_of(loaded.unit)]) in one.bundle.files
-    }
-    if len(subjects) > 1 and sum(files.values()) > memory:
-        found = f"weights of these {len(subjects)} bundles take {sum(files.values()) / 1e9:.3g} GB together"
+    needed = sum(_weights_bytes(one) for one in subjects)
+    if len(subjects) > 1 and needed > memory:
+        found = f"weights of these {len(subjects)} bundles take {needed / 1e9:.3g} GB together"
         raise UsageError(f"{found}, this machine has {memory / 1e9:.3g} GB of memory; profile fewer of them at a time")
+
+
+def _weights_bytes(subject: _Subject) -> int:
+    """Of the archives that its programs read; several programs may read one."""
+    bundle = subject.bundle
+    programs = [(model_of(bundle, loaded.role), unit_of(loaded.unit)) for loaded in subject.ready.programs]
+    names = {model.weights[unit] for model, unit in programs if model}
+    return sum(entry.bytes for name, entry in bundle.files.items() if name in names)
 
 
 def _about(folder: Path, report: Report) -> Report:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from paceline.partition.search import DEFAULT_MARGIN
 from paceline.partition.times import MeasuredTimes, compiled_width
 from paceline.runtime.case import Case, Way
 from paceline.runtime.device import open_device
-from paceline.runtime.loaded import Loaded, Open, ready
+from paceline.runtime.loaded import Loaded, Open, Ready, ready
 from paceline.runtime.machine import this_machine
 from paceline.runtime.measure import BURST_SECONDS, Passes
 from paceline.runtime.measure_acceptance import (
@@ -109,7 +108,8 @@ def validate(
     """
     lengths = tuple(draft_lengths) or tuple(range(1, longest_draft(bundle.widths) + 1))
     _check_lengths(bundle, lengths)
-    with _ready(folder, bundle, units, pins, opened) as (programs, unavailable):
+    with ready(folder, bundle, units=units, pins=pins, opened=opened) as found:
+        programs, unavailable = found.programs, _unavailable(bundle, found, units)
         parts = _Parts.of(folder, bundle, programs, lengths)
         encoded = encode_for(folder, bundle, programs, prompts)
         ways, rejected = _ways(folder, bundle, programs, unavailable, encoded, tokens, report)
@@ -141,13 +141,10 @@ def _check_ways(bundle: Bundle, ways: Sequence[Way], rejected: Sequence[Rejected
         raise PromptError("every text ends with its first token, which leaves no rounds to time; give other prompts")
 
 
-@contextmanager
-def _ready(
-    folder: Path, bundle: Bundle, units: Sequence[str], pins: Pins | None, opened: Open
-) -> Iterator[tuple[tuple[Loaded, ...], Mapping[str, str]]]:
+def _unavailable(bundle: Bundle, found: Ready, units: Sequence[str]) -> dict[str, str]:
+    """Why units of the SoC do not take part: what nobody asked for neither."""
     left_out = {unit.name: "not asked for" for unit in bundle.soc.units if units and unit.name not in units}
-    with ready(folder, bundle, units=units, pins=pins, opened=opened) as found:
-        yield found.programs, {**found.unavailable, **left_out}
+    return {**found.unavailable, **left_out}
 
 
 def _fastest_models(folder: Path, bundle: Bundle, programs: Sequence[Loaded], passes: Passes) -> tuple[TimedModel, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -14,10 +15,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from paceline.checksums import describe
+from paceline.commands import plan, validate
 from paceline.costmodel import ModelSpec, Role, Rope
 from paceline.documents import write_json
 from paceline.errors import DeviceLost, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel, Plan, TokenIds, read_bundle
+from paceline.partition.search import DEFAULT_MARGIN
 from paceline.runtime import loaded, profile
 from paceline.runtime.null_device import NullDevice
 from paceline.targets import Figure, ProcessingUnit, Soc
@@ -284,3 +287,9 @@ def test_no_bundle(run: Run, tmp_path: Path, page: str) -> None:
     result = run(page, tmp_path / "absent")
     assert result.exit_code == 1
     assert "is not a bundle" in result.stderr and "Traceback" not in result.output
+
+
+def test_pages_have_the_margin_of_the_planner() -> None:
+    """They say it again, because the planner is not loaded before it is asked."""
+    pages = (plan.page, validate.page)
+    assert {inspect.signature(page).parameters["margin"].default for page in pages} == {DEFAULT_MARGIN}

@@ -70,9 +70,11 @@ def opened(unit: ProcessingUnit, *, cores: int | None = None) -> NullDevice:
     return NullDevice(unit=unit, agreement=0.8)
 
 
+BRIEF: dict[str, Any] = {"repeats": 3, "budget": 0.0, "prompts": PROMPTS, "tokens": 60, "opened": opened}
+
+
 def measured(folder: Path, **options: Any) -> Measured:
-    defaults: dict[str, Any] = {"repeats": 3, "budget": 0.0, "prompts": PROMPTS, "tokens": 60, "opened": opened}
-    return dict(measure({folder: options.pop("bundle", BUNDLE)}, **{**defaults, **options}))[folder]
+    return dict(measure({folder: options.pop("bundle", BUNDLE)}, **{**BRIEF, **options}))[folder]
 
 
 def test_everything_is_measured(tiny_tokenizer: Path) -> None:
@@ -107,10 +109,9 @@ def test_bundles_that_are_measured_together_get_a_profile_each(tiny_tokenizer: P
 def test_steps_say_of_which_of_several_bundles_they_are(tiny_tokenizer: Path, tmp_path: Path) -> None:
     folders = [shutil.copytree(tiny_tokenizer, tmp_path / name) for name in ("one", "other")]
     steps: dict[str, None] = {}
-    options: dict[str, Any] = {"repeats": 3, "budget": 0.0, "prompts": PROMPTS, "tokens": 20, "opened": opened}
     for some in (folders, folders[:1]):
         steps.clear()
-        dict(measure(dict.fromkeys(some, BUNDLE), report=lambda step, *_: steps.setdefault(step), **options))
+        dict(measure(dict.fromkeys(some, BUNDLE), report=lambda step, *_: steps.setdefault(step), **BRIEF))
         of = [f"{folder.name}: " for folder in some] if len(some) > 1 else [""]
         own = [f"{name}{step}" for name in of for step in ("passes in company", "acceptance", "host time")]
         assert list(steps) == ["forward passes", *own]
@@ -122,15 +123,14 @@ def test_bundles_larger_than_memory_together_are_refused(
     """Both models have their weights in one file, which counts once."""
     large = msgspec.structs.replace(BUNDLE, files={"w": FileEntry(bytes=6 << 30, sha256="")})
     folders = [shutil.copytree(tiny_tokenizer, tmp_path / name) for name in ("one", "other")]
-    options: dict[str, Any] = {"repeats": 3, "budget": 0.0, "prompts": PROMPTS, "tokens": 20, "opened": opened}
     monkeypatch.setattr(profile, "memory_bytes", lambda: 12 << 30)
-    assert len(dict(measure(dict.fromkeys(folders, large), **options))) == 2
+    assert len(dict(measure(dict.fromkeys(folders, large), **BRIEF))) == 2
     monkeypatch.setattr(profile, "memory_bytes", lambda: (12 << 30) - 1)
     with pytest.raises(
         UsageError, match=r"of these 2 bundles take 12\.9 GB together, this machine has 12\.9 GB of memory"
     ):
-        next(measure(dict.fromkeys(folders, large), **options))
-    assert next(measure({folders[0]: large}, **options))  # one by itself is as it is
+        next(measure(dict.fromkeys(folders, large), **BRIEF))
+    assert next(measure({folders[0]: large}, **BRIEF))  # one by itself is as it is
 
 
 @pytest.mark.parametrize(("budget", "turns"), [(0.0, 1), (60.0, profile.CONTENTION_TURNS)])
