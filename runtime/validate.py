@@ -119,11 +119,11 @@ def validate(
         profile = parts.profile(bundle)
         judged = sorted(((_row(bundle, profile, case), case) for case in cases), key=lambda pair: rank(pair[0]))
         rows, cases = [row for row, _ in judged], [case for _, case in judged]
-        rivals = run_off(cases, rows, choose(rows, margin), prompts=len(encoded), report=report)
+        rival = run_off(cases, rows, choose(rows, margin), prompts=len(encoded), report=report)
     # texts that differ in the run-off alone count too
     rows = [msgspec.structs.replace(row, strange=case.strange) for row, case in zip(rows, cases, strict=True)]
     return validation(
-        bundle, rows, rejected, rivals, prompts=len(encoded), tokens=tokens, repeats=repeats, margin=margin
+        bundle, rows, rejected, rival, prompts=len(encoded), tokens=tokens, repeats=repeats, margin=margin
     )
 
 

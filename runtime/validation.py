@@ -10,7 +10,7 @@ import msgspec
 from paceline.costmodel import Round
 from paceline.partition import Bundle, Mapping
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,10 +51,10 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Rival(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A case that ran against the chosen one, in turns, after all were measured.
+    """The case that ran against the chosen one, in turns, after all were measured.
 
     ``row`` is its index in the rows; ``speedup`` how many times as quick as the chosen one it was (below 1: slower), by
-    the interquartile mean of the ``turns``' ratios.
+    the interquartile mean of the ``turns``' ratios. Turns that found it among others are not of them.
     """
 
     row: int
@@ -72,9 +72,9 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             most a tenth of them exceed.
         noise: median of the standard errors of what was measured, as shares of it; None after a single repeat.
         chosen: index of the row that the planner's rule takes from the predictions.
-        rivals: the rows that were measured quickest besides it, and how they did against it.
+        rival: the row that did best against it, and how; None where nothing else can run.
         best: index of the row that was quickest in those turns.
-        regret: how much longer than with the best rival a token of the chosen one took there; 0 where none was quicker.
+        regret: how much longer than with the rival a token of the chosen one took there; 0 where that was no quicker.
     """
 
     schema: int = SCHEMA
@@ -89,7 +89,7 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ninetieth_error: float
     noise: float | None
     chosen: int
-    rivals: tuple[Rival, ...]
+    rival: Rival | None
     best: int
     regret: float
 
@@ -97,11 +97,6 @@ class Validation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def strange(self) -> int:
         """Texts that are not the plain ones."""
         return sum(row.strange for row in self.rows)
-
-    @property
-    def best_rival(self) -> Rival | None:
-        """The one that did best against the chosen row; None where nothing else can run."""
-        return max(self.rivals, key=lambda rival: rival.speedup, default=None)
 
 
 def compared(
@@ -151,17 +146,17 @@ def validation(
     bundle: Bundle,
     rows: Sequence[Compared],
     rejected: Sequence[Rejected],
-    rivals: Sequence[Rival] = (),
+    rival: Rival | None = None,
     *,
     prompts: int,
     tokens: int,
     repeats: int,
     margin: float,
 ) -> Validation:
-    """Errors and decision of ``rows``, in order of ``rank``; ``rivals`` point to them."""
+    """Errors and decision of ``rows``, in order of ``rank``; ``rival`` points to one."""
     errors = sorted(abs(row.error) for row in rows)
     chosen = choose(rows, margin)
-    quickest = max((rival for rival in rivals if rival.speedup > 1.0), key=lambda rival: rival.speedup, default=None)
+    lost = rival if rival and rival.speedup > 1.0 else None
     noise = [row.standard_error / row.measured for row in rows if row.standard_error is not None]
     return Validation(
         bundle=bundle.name,
@@ -175,7 +170,7 @@ def validation(
         ninetieth_error=errors[max(0, len(errors) - 1 - len(errors) // 10)],
         noise=statistics.median(noise) if noise else None,
         chosen=chosen,
-        rivals=tuple(rivals),
-        best=quickest.row if quickest else chosen,
-        regret=quickest.speedup - 1.0 if quickest else 0.0,
+        rival=rival,
+        best=lost.row if lost else chosen,
+        regret=lost.speedup - 1.0 if lost else 0.0,
     )

@@ -99,7 +99,7 @@ def test_validate_says_what_was_lost(run: Run, null_bundle: Callable[..., Path],
         assert said in result.output
     found = msgspec.json.decode(place.read_bytes(), type=Validation)
     assert len(found.rows) == 5 and found.prompts == 3
-    assert len(found.rivals) == 3 and found.chosen not in {rival.row for rival in found.rivals}
+    assert found.rival is not None and found.rival.row != found.chosen
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_the_decision_says_how_sure_it_is(speedup: float | None, said: str) -> N
         verify=1.0,
         host=0.0,
     )
-    rivals = () if speedup is None else (Rival(row=1, speedup=speedup, standard_error=0.02, turns=5),)
+    rival = None if speedup is None else Rival(row=1, speedup=speedup, standard_error=0.02, turns=5)
     found = Validation(
         bundle="one",
         prompts=1,
@@ -192,7 +192,7 @@ def test_the_decision_says_how_sure_it_is(speedup: float | None, said: str) -> N
         ninetieth_error=0.0,
         noise=None,
         chosen=0,
-        rivals=rivals,
+        rival=rival,
         best=0,
         regret=max(0.0, (speedup or 0.0) - 1.0),
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import cycle
+from itertools import chain, cycle
 from typing import cast
 
 import pytest
 
 from paceline.partition import Mapping
 from paceline.runtime.case import Case
-from paceline.runtime.run_off import FEWEST, MOST, RIVALS, run_off
+from paceline.runtime.run_off import FEWEST, HEATS, MOST, run_off
 from paceline.runtime.validation import Compared
 
 
@@ -49,28 +49,36 @@ def cases(log: list[tuple[int, int]], *seconds: Iterator[float]) -> list[Case]:
     return cast(list[Case], [Scripted(name, one, log) for name, one in enumerate(seconds)])
 
 
-def test_the_quickest_others_run_every_prompt_in_turns() -> None:
+def test_the_best_of_the_quickest_others_runs_every_prompt_in_turns() -> None:
     log: list[tuple[int, int]] = []
-    running = cases(log, *(cycle([seconds]) for seconds in (1.0, 2.0, 0.5, 4.0, 3.0)))
+    running = cases(log, *(cycle([seconds]) for seconds in (1.0, 2.0, 0.5, 0.1, 3.0)))
     found = run_off(running, rows(2.0, 1.0, 3.0, 9.0, 4.0), 1, prompts=2)
-    assert [rival.row for rival in found] == [0, 2, 4] and len(found) == RIVALS
-    assert [rival.speedup for rival in found] == pytest.approx([2.0, 4.0, 2 / 3])
-    assert {rival.turns for rival in found} == {FEWEST}  # there is no noise
-    assert Counter(log) == {(name, number): FEWEST for name in (0, 1, 2, 4) for number in (0, 1)}
-    firsts = [log[at][0] for at in range(0, len(log), 4)]
-    assert len(set(firsts)) > 1
+    assert found is not None and (found.row, found.turns) == (2, FEWEST)  # there is no noise
+    assert found.speedup == pytest.approx(4.0)
+    heats, final = log[: HEATS * 8], log[HEATS * 8 :]
+    assert Counter(heats) == {(name, number): HEATS for name in (0, 1, 2, 4) for number in (0, 1)}
+    assert Counter(final) == {(name, number): FEWEST for name in (1, 2) for number in (0, 1)}
+    for part, each in ((heats, 4), (final, 2)):
+        assert len({part[at][0] for at in range(0, len(part), each)}) > 1  # who begins
+
+
+def test_turns_that_found_the_rival_do_not_count() -> None:
+    lucky = chain([0.5] * HEATS, cycle([1.25]))
+    found = run_off(cases([], cycle([1.0]), lucky, cycle([1.1])), rows(1.0, 1.0, 1.0), 0, prompts=1)
+    assert found is not None and found.row == 1 and found.speedup == pytest.approx(0.8)
 
 
 def test_what_is_not_sure_takes_more_turns() -> None:
     noisy = run_off(cases([], cycle([1.0]), cycle([0.5, 1.5])), rows(1.0, 1.0), 0, prompts=1)
-    assert noisy[0].turns == MOST and noisy[0].standard_error > 0.01
+    assert noisy is not None and noisy.turns == MOST and noisy.standard_error > 0.01
 
 
 def test_tokens_count() -> None:
     running = cast(list[Case], [Scripted(0, cycle([1.0]), [], tokens=10), Scripted(1, cycle([1.0]), [], tokens=20)])
-    assert run_off(running, rows(1.0, 1.0), 0, prompts=1)[0].speedup == pytest.approx(2.0)
+    found = run_off(running, rows(1.0, 1.0), 0, prompts=1)
+    assert found is not None and found.speedup == pytest.approx(2.0)
 
 
 def test_alone_there_is_nothing_to_run() -> None:
     log: list[tuple[int, int]] = []
-    assert run_off(cases(log, cycle([1.0])), rows(1.0), 0, prompts=1) == () and not log
+    assert run_off(cases(log, cycle([1.0])), rows(1.0), 0, prompts=1) is None and not log
