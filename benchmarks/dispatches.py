@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacpp import cores
-from paceline.costmodel import ModelSpec
-from paceline.costmodel.memory import cache_rows
+from paceline.costmodel import CacheKind, ModelSpec, cache_shapes
 from paceline.partition import read_bundle
 from turns import table
 
@@ -53,20 +52,27 @@ class Kernel:
     workers: float
 
 
-def inputs_for(spec: ModelSpec, context: int, width: int, position: int) -> list[str]:
+def inputs_for(spec: ModelSpec, context: int, kept: CacheKind, width: int, position: int) -> list[str]:
     """A step's inputs in the tools' notation: tokens 1, the span (position, first wanted row: the last one), caches."""
-    cache = f"{spec.layers}x{spec.kv_heads}x{cache_rows(context)}x{spec.head_size}xf32"
-    return [f"{width}xi32=1", f"2xi32={position} {width - 1}", cache, cache]
+    element, shapes = "f32" if kept == "f32" else "i8", cache_shapes(spec, context, kept)
+    caches = [f"{'x'.join(map(str, shape))}x{element}" for shape in shapes]
+    return [f"{width}xi32=1", f"2xi32={position} {width - 1}", *caches]
 
 
 def step_inputs(options: argparse.Namespace) -> list[str]:
     """Inputs of the function, by what the bundle around the program says of it."""
     width = re.fullmatch(r"step_(\d+)", options.function)
     bundle = read_bundle(options.program.parent)
-    models = [model for model in bundle.models if options.program.name in model.programs.values()]
-    if not models or not width:
+    found = [
+        (model, unit)
+        for model in bundle.models
+        for unit, name in model.programs.items()
+        if name == options.program.name
+    ]
+    if not found or not width:
         sys.exit(f"{options.program} is no program of a bundle, or {options.function} no step; give --input for each")
-    return inputs_for(models[0].spec, bundle.context, int(width[1]), options.position)
+    model, unit = found[0]
+    return inputs_for(model.spec, bundle.context, model.kept_on(unit), int(width[1]), options.position)
 
 
 def passes_of(events: Sequence[Event], passes: int) -> list[list[Event]]:

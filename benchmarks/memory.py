@@ -91,7 +91,8 @@ def _needed(folder: Path, model: Model) -> tuple[int, int]:
     used = [entry for entry in model.bundle.models if entry.role in model.setting.places]
     weights = {entry.weights[model.setting.places[entry.role]] for entry in used}
     size = sum((folder / name).stat().st_size for name in weights)
-    return size, sum(cache_bytes(entry.spec, model.bundle.context) for entry in used)
+    kept = [(entry.spec, entry.kept_on(model.setting.places[entry.role])) for entry in used]
+    return size, sum(cache_bytes(spec, model.bundle.context, kind) for spec, kind in kept)
 
 
 def _sizes(path: Path) -> dict[str, int]:

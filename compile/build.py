@@ -149,5 +149,6 @@ def _bundled(model: Candidate, jobs: dict[str, Job], made: Made) -> BundledModel
         kernels={unit: job.capture.kernels for unit, job in jobs.items() if job.capture.kernels},
         features={unit: found for unit, job in jobs.items() if (found := needed(job.unit, job.capture.kernels))},
         needs={unit: found for unit, found in needs.items() if found is not None},
+        caches={unit: job.capture.caches for unit, job in jobs.items() if job.capture.caches != "f32"},
         same_as_target=model.same_as_target,
     )

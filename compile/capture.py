@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 
 from paceline.compile.precision import FORMS, Precision
-from paceline.costmodel import ModelSpec
+from paceline.costmodel import CacheKind, ModelSpec, cache_kind
+from paceline.targets import Dtype
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,6 +24,11 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     context: int
     widths: tuple[int, ...]
     kernels: str = ""
+
+    @property
+    def caches(self) -> CacheKind:
+        """What the program keeps keys and values in."""
+        return cache_kind(cast(Dtype, self.precision), traced=not self.kernels)
 
     def rules(self) -> Precision:
         """The precision of a traced program."""

@@ -112,15 +112,20 @@ class Decoder(nn.Module):
         sliding = i in spec.sliding_layers
         q, k, v = self._heads(i, x, span, sliding)
         k_all, v_all = self._laid_over(k, k_cache, span), self._laid_over(v, v_cache, span)
-        group = spec.heads // spec.kv_heads
-        q = q.reshape(spec.kv_heads, group * n, spec.head_size)
-        scores = _product(q, k_all.transpose(1, 2)).view(spec.kv_heads, group, n, self.capacity) + span.masks[sliding]
+        mixed = self._mixed(q, k_all, v_all, span.masks[sliding])
+        rows = mixed.view(spec.heads, n, spec.head_size).permute(1, 0, 2).reshape(n, spec.heads * spec.head_size)
+        return self._linear(f"layers.{i}.o", rows), k, v
+
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """q [heads, n, head_size], k and v [kv_heads, capacity, head_size], mask [n, capacity] -> as q."""
+        spec, (heads, n, size) = self.spec, q.shape
+        group = heads // spec.kv_heads
+        q = q.reshape(spec.kv_heads, group * n, size)
+        scores = _product(q, k.transpose(1, 2)).view(spec.kv_heads, group, n, self.capacity) + mask
         weights = torch.exp(scores - scores.amax(-1, keepdim=True)).view(spec.kv_heads, group * n, self.capacity)
         # a sum written as a matmul with ones: IREE miscompiles exp followed by a plain sum at some widths
         ones = self.get_parameter("ones").view(spec.kv_heads, -1, self.capacity).transpose(1, 2)
-        mixed = _product(weights, v_all) / _product(weights, ones)[..., :1]
-        rows = mixed.view(spec.heads, n, spec.head_size).permute(1, 0, 2).reshape(n, spec.heads * spec.head_size)
-        return self._linear(f"layers.{i}.o", rows), k, v
+        return _product(weights, v) / _product(weights, ones)[..., :1]
 
     def _laid_over(self, new: Tensor, cache: Tensor, span: Span) -> Tensor:
         """The cache [kv_heads, capacity, head_size] with the new rows [kv_heads, n, head_size] at their positions."""

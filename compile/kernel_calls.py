@@ -9,12 +9,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from paceline.costmodel import CacheKind
 from paceline.errors import CompileFailed
 from paceline.targets.instruction_sets import InstructionSet
 
 FOLDER = Path(__file__).parent / "kernels"
 PRECISIONS = ("f32", "f16", "int8", "int4")
+CACHES = get_args(CacheKind)
 _ROUNDED = ("int8", "int4")  # weights that take activations in bytes
 
 
@@ -34,9 +37,9 @@ KERNELS: dict[str, Kernel] = {
     "norm": Kernel("iio", ("columns", "epsilon")),
     "norm_add": Kernel("iic", ("columns", "epsilon")),
     "argmax": Kernel("iio", ("vocabulary",)),
-    "rope_store": Kernel("ciicci", ("rows", *_HEADS, "factor")),
-    "rope_norm_store": Kernel("ciiiicci", ("rows", *_HEADS, "factor", "epsilon")),
-    "attention": Kernel("iccio", ("rows", *_HEADS, "window", "share")),
+    **{f"rope_store_{kept}": Kernel("ciicci", ("rows", *_HEADS, "factor")) for kept in CACHES},
+    **{f"rope_norm_store_{kept}": Kernel("ciiiicci", ("rows", *_HEADS, "factor", "epsilon")) for kept in CACHES},
+    **{f"attention_{kept}": Kernel("iccio", ("rows", *_HEADS, "window", "share")) for kept in CACHES},
     **{f"embed_{name}": Kernel("iio", ("vocabulary", "columns", "padded", "factor")) for name in PRECISIONS[:3]},
     **{
         f"matmul_{name}_{kind}": Kernel(arrays, _MATMUL)

@@ -20,7 +20,7 @@ from paceline.compile.int4 import GROUP
 from paceline.compile.kernel_text import Builder, Value, module_text
 from paceline.compile.packing import PACKED, Packed
 from paceline.compile.parameters import declared, matrix_of, parameters
-from paceline.costmodel import cache_rows
+from paceline.costmodel import cache_rows, cache_shapes
 from paceline.costmodel.work import LANES
 from paceline.targets.instruction_sets import InstructionSet
 
@@ -54,15 +54,19 @@ class _Step:
 
     def __init__(self, capture: Capture, precision: Packed, width: int, globals_: dict[str, str]) -> None:
         self.spec, self.precision, self.n = capture.spec, precision, width
-        self.capacity = cache_rows(capture.context)
+        self.capacity, self.kept = cache_rows(capture.context), capture.caches
+        self.shapes = cache_shapes(capture.spec, capture.context, capture.caches)
         self.on = Builder(f"step_{width}", globals_)
 
     def build(self) -> Builder:
         """The whole pass."""
         spec, on, n = self.spec, self.on, self.n
-        cache = f"{spec.layers}x{spec.kv_heads}x{self.capacity}x{spec.head_size}xf32"
         tokens, self.span = on.argument("tokens", f"{n}xi32"), on.argument("span", "2xi32")
-        self.keys, self.values = on.argument("keys", cache), on.argument("values", cache)
+        element = "f32" if self.kept == "f32" else "i8"
+        self.keys, self.values = (
+            on.argument(name, f"{'x'.join(map(str, shape))}x{element}")
+            for name, shape in zip(("keys", "values"), self.shapes, strict=True)
+        )
         x = self._embedded(tokens)
         for i in range(spec.layers):
             self._attention(i, f"layers.{i}", x)
@@ -103,7 +107,7 @@ class _Step:
         mixed, window = on.make(f"{n}x{queries}xf32"), spec.sliding_window if sliding else 0
         arrays = (qkv, self.keys, self.values, self.span, mixed)
         share, parts = self._shared_out(n * (spec.heads // spec.kv_heads))
-        on.call("attend", "attention", parts, arrays, **shape, window=window, share=share)
+        on.call("attend", f"attention_{self.kept}", parts, arrays, **shape, window=window, share=share)
         self._branch("o", f"{at}.o", f"{at}.attention_post_norm", mixed, queries, x)
 
     def _shared_out(self, rows: int) -> tuple[int, int]:
@@ -126,7 +130,8 @@ class _Step:
         epsilon = {"epsilon": _bits(spec.norm_epsilon)} if norms else {}
         factor = _bits(spec.attention_scale or 1 / math.sqrt(spec.head_size))
         arrays = (qkv, *norms, *turn, self.keys, self.values, self.span)
-        on.call("turn", "rope_norm_store" if norms else "rope_store", heads, arrays, **shape, factor=factor, **epsilon)
+        kernel = f"{'rope_norm_store' if norms else 'rope_store'}_{self.kept}"
+        on.call("turn", kernel, heads, arrays, **shape, factor=factor, **epsilon)
 
     def _feed_forward(self, at: str, x: Value) -> None:
         spec = self.spec

@@ -38,7 +38,15 @@ from paceline.files import writing
 from paceline.targets import GpuNeeds, ProcessingUnit
 from paceline.targets.instruction_sets import set_named
 
-_DECLARED_BY = ("parameters", "precision", "int4", "stored", "../costmodel/memory", "../costmodel/model_spec")
+_DECLARED_BY = (
+    "parameters",
+    "precision",
+    "int4",
+    "stored",
+    "../costmodel/caches",
+    "../costmodel/memory",
+    "../costmodel/model_spec",
+)
 _CAPTURED_BY = ("capture", "decoder", "export_model", "words", *_DECLARED_BY)
 _WRITTEN_BY = ("kernel_program", "kernel_text", "kernel_calls", "packing", *_DECLARED_BY)
 _CHECKED_BY = ("bindings", "check_gpu", "spirv", "vmfb", "../targets/limits")

@@ -18,13 +18,12 @@ from paceline.costmodel.acceptance import (
     nearest,
     read_acceptance,
 )
+from paceline.costmodel.caches import CacheKind, cache_bytes, cache_kind, cache_rows, cache_shapes
 from paceline.costmodel.calibration import Calibration, read_calibration
 from paceline.costmodel.fitting import calibrate
 from paceline.costmodel.known_models import find_model, known_model, known_models
 from paceline.costmodel.memory import (
     Footprint,
-    cache_bytes,
-    cache_rows,
     footprint,
     matrix_bytes,
     parameters,
@@ -49,6 +48,7 @@ __all__ = [
     "ALONE",
     "Acceptance",
     "AcceptanceFile",
+    "CacheKind",
     "Calibration",
     "Contention",
     "Drafting",
@@ -70,7 +70,9 @@ __all__ = [
     "attention",
     "break_even_alpha",
     "cache_bytes",
+    "cache_kind",
     "cache_rows",
+    "cache_shapes",
     "calibrate",
     "can_gain",
     "check_alpha",

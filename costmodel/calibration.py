@@ -8,9 +8,10 @@ per second), attention (operations per second in f32), launch and call (seconds)
 programs, peak (operations per second) and p, which says how much of reading and arithmetic happens at once, to a
 precision there too. All but p are kept as shares of the SoC file's figures, so that a what-if can move those.
 
-Of a GPU's programs attention is counted as products, which the same code generator makes, and what logits and a call
-take is in products and launches; with factors of their own they fit noise, and predict other models worse. Products get
-``wide`` times their peak in passes with rows enough to fill the tiles that they are computed in.
+Attention over caches in bytes is counted as products. Of a GPU's programs all attention is, which the same code
+generator makes, and what logits and a call take is in products and launches; with factors of their own they fit noise,
+and predict other models worse. Products get ``wide`` times their peak in passes with rows enough to fill the tiles that
+they are computed in.
 """
 
 from __future__ import annotations

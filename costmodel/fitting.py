@@ -100,6 +100,7 @@ class _Fit:
     """
 
     precisions: tuple[Dtype, ...]
+    attends: bool
     at: Array
 
     @classmethod
@@ -116,7 +117,7 @@ class _Fit:
         def residuals(at: Array) -> Array:
             return np.concatenate([np.log(terms.seconds(at)) - measured, _PULL * (at - start)])
 
-        return cls(precisions, least_squares(residuals, start))
+        return cls(precisions, terms.any_attended, least_squares(residuals, start))
 
     def predict(self, group: Sequence[Sample]) -> Array:
         """Seconds [n] of passes at precisions that the fit has seen."""
@@ -133,7 +134,7 @@ class _Fit:
             cores=cores,
             bandwidth=1.0 / bandwidth,
             cached=1.0 + faster if sample.cache else None,
-            attention=None if gpu else 1.0 / attention,
+            attention=1.0 / attention if self.attends else None,
             logits=None if gpu else 1.0 / logits,
             launch=launch,
             call=None if gpu else call,
@@ -165,6 +166,11 @@ class _Terms:
         terms = np.array([_terms(sample) for sample in group]).T
         wide = np.array([fills_tiles(sample.program, sample.width) for sample in group])
         return cls(terms, [precisions.index(sample.precision) for sample in group], wide)
+
+    @property
+    def any_attended(self) -> bool:
+        """Whether a pass has attention that is no product: in f32, by kernels."""
+        return bool(self.seconds_of[_TIMES.index("attention")].any())
 
     @property
     def any_found(self) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paceline.costmodel.caches import CacheKind, cache_bytes
 from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
 _F32 = 4
-_CACHE_BLOCK = 16  # kernels keep keys in blocks of as many rows
 _INT4_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share two bytes, and two halves
 # What int4 keeps at int8: a tenth of the weights of a layer, of whose cost in perplexity q, k, v had over a quarter and
 # o a fifth (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
@@ -95,16 +95,6 @@ def weights_bytes(spec: ModelSpec, precision: Dtype) -> int:
     return matrices - bytes_saved_by_exact(spec, precision) + _norm_elements(spec) * _F32
 
 
-def cache_rows(context: int) -> int:
-    """Rows of a cache that holds ``context`` tokens: whole blocks of ``_CACHE_BLOCK``."""
-    return -(-context // _CACHE_BLOCK) * _CACHE_BLOCK
-
-
-def cache_bytes(spec: ModelSpec, context: int) -> int:
-    """Bytes of the k and v caches [layers, kv_heads, cache_rows(context), head_size] in f32."""
-    return 2 * spec.layers * spec.kv_heads * cache_rows(context) * spec.head_size * _F32
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
     """Bytes of one loaded model; ``packed`` is a second copy of weights (``costmodel/traced.py``)."""
@@ -129,8 +119,11 @@ def footprint(
     packed: int = 0,
     program: int = 0,
     traced: bool = False,
+    kept: CacheKind = "f32",
 ) -> Footprint:
     """Bytes of a model whose parameters take ``weights`` and whose widest pass has ``width`` tokens.
+
+    ``kept`` is what its caches are made of.
 
     A ``traced`` program with a head that is cut short holds all logits before it drops the rest.
     """
@@ -138,7 +131,7 @@ def footprint(
     return Footprint(
         weights=weights,
         packed=packed,
-        caches=cache_bytes(spec, context),
+        caches=cache_bytes(spec, context, kept),
         logits=width * (spec.choices + dropped) * _F32,
         program=program,
     )

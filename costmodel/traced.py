@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from paceline.costmodel.caches import cache_bytes
 from paceline.costmodel.memory import (
     ELEMENT,
-    cache_bytes,
     ffn_matrices,
     head_stored_as,
     layer_matrices,
@@ -98,7 +98,7 @@ def traced_traffic(spec: ModelSpec, width: int, context: int, precision: Dtype, 
     Caches [context positions] are copied in and out of the pass, and every layer lays its new rows over them; a lone
     head of theirs is written twice more, and read as often.
     """
-    caches, twin = cache_bytes(spec, context), spec.kv_heads == 1
+    caches, twin = cache_bytes(spec, context, "f32"), spec.kv_heads == 1
     read, written = caches * (6 if twin else 3), caches * (5 if twin else 3)
     for times, rows, columns, stored in _multiplied(spec, width, precision):
         more_read, more_written = _widened(rows, columns, stored, program, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from paceline.costmodel.caches import CacheKind, cache_kind, position_bytes
 from paceline.costmodel.memory import (
     bytes_saved_by_exact,
     ffn_matrices,
@@ -24,7 +25,8 @@ LANES, LARGEST_HEAD = 16, 256  # output channels of a block of weights, elements
 class Work:
     """Arithmetic operations (a multiply-add is two), bytes from and to memory, and launches: dispatches and copies.
 
-    ``attended`` of the operations are attention's, in f32 at every precision. ``logits`` is how many the pass makes.
+    ``attended`` of the operations are attention's in f32; over caches in bytes it multiplies as weights do. ``logits``
+    is how many the pass makes.
     """
 
     operations: int = 0
@@ -75,18 +77,19 @@ def elementwise(elements: int, *, operations: int = 1) -> Work:
     return Work(elements * operations, elements * _F32, elements * _F32, 1)
 
 
-def attention(spec: ModelSpec, width: int, context: int) -> Work:
-    """Scores, softmax and mix of ``width`` tokens over ``context`` positions of the cache, per layer.
+def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32") -> Work:
+    """Scores, softmax and mix of ``width`` tokens over ``context`` positions of a cache of ``kept``, per layer.
 
     Heads that share a kv head read it once.
     """
-    group = width * spec.heads // spec.kv_heads
-    scores, mix = matmul(group, context, spec.head_size), matmul(group, spec.head_size, context)
+    group, position = width * spec.heads // spec.kv_heads, position_bytes(spec.head_size, kept)
+    scores = matmul(group, context, spec.head_size, right_bytes=context * position)
+    mix = matmul(group, spec.head_size, context, right_bytes=0)
     heads = (scores + mix) * spec.kv_heads
     batched = Work(heads.operations, heads.bytes_read, heads.bytes_written, 2)
-    append = Work(0, 0, 2 * width * spec.kv_heads * spec.head_size * _F32, 1)
+    append = Work(0, 0, width * spec.kv_heads * position, 1)
     work = batched + elementwise(width * spec.heads * context, operations=5) + append
-    return replace(work, attended=work.operations)
+    return replace(work, attended=work.operations if kept == "f32" else 0)
 
 
 def feed_forward(spec: ModelSpec, width: int, precision: Dtype) -> Work:
@@ -105,12 +108,13 @@ def feed_forward(spec: ModelSpec, width: int, precision: Dtype) -> Work:
     return sum(blocks, linear(width, experts.count, spec.hidden, precision) + gate)
 
 
-def layer(spec: ModelSpec, width: int, context: int, precision: Dtype) -> Work:
+def layer(spec: ModelSpec, width: int, context: int, precision: Dtype, *, traced: bool = False) -> Work:
     """One decoder layer: norms, projections, rotary embedding, attention, feed-forward block, residuals."""
+    attended = attention(spec, width, context, cache_kind(precision, traced=traced))
     projections = [linear(width, *shape, stored_as("qkv", precision)) for shape in layer_matrices(spec)]
     rotary = elementwise(width * (spec.heads + spec.kv_heads) * spec.head_size, operations=3)
     norms = elementwise(width * spec.hidden, operations=4) * (4 if spec.post_norms else 2)
-    return sum(projections, norms + rotary + attention(spec, width, context) + feed_forward(spec, width, precision))
+    return sum(projections, norms + rotary + attended + feed_forward(spec, width, precision))
 
 
 def kernels_take(spec: ModelSpec) -> bool:
@@ -143,7 +147,7 @@ def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, prog
     head = replace(linear(width, multiplied, spec.hidden, head_stored_as(spec, precision)), logits=width * spec.choices)
     sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
-    whole, window = (layer(spec, width, positions, precision) for positions in (context, seen))
+    whole, window = (layer(spec, width, positions, precision, traced=traced) for positions in (context, seen))
     work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head
     if not traced:
         work = replace(work, bytes_read=work.bytes_read - bytes_saved_by_exact(spec, precision))

@@ -17,7 +17,7 @@ from typing import Annotated
 import msgspec
 
 from paceline.checksums import FileEntry, check_files
-from paceline.costmodel import ModelSpec, Role
+from paceline.costmodel import CacheKind, ModelSpec, Role
 from paceline.costmodel.model_spec import Positive
 from paceline.documents import parse_json, read_bytes
 from paceline.errors import BundleError, OutputError
@@ -48,7 +48,8 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     ``kernels`` maps it to the instruction set of its kernels; programs of other units were traced. ``features`` maps it
     to what a CPU must have to run the program, as compilers spell it; ``needs`` to what a GPU's driver must, which
-    was held against the limits of the SoC. ``same_as_target`` marks a drafter that is the target itself at another
+    was held against the limits of the SoC; ``caches`` to what it keeps keys and values in where that is not f32.
+    ``same_as_target`` marks a drafter that is the target itself at another
     precision.
     """
 
@@ -60,7 +61,12 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     kernels: dict[str, str] = {}
     features: dict[str, tuple[str, ...]] = {}
     needs: dict[str, GpuNeeds] = {}
+    caches: dict[str, CacheKind] = {}
     same_as_target: bool = False
+
+    def kept_on(self, unit: str) -> CacheKind:
+        """What the program of a unit keeps keys and values in."""
+        return self.caches.get(unit, "f32")
 
 
 class TokenIds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -91,6 +91,7 @@ def model_footprint(bundle: Bundle, model: BundledModel, unit: str) -> Footprint
         width=max(bundle.widths),
         program=program.bytes if program else 0,
         traced=made != "kernels",
+        kept=model.kept_on(unit),
     )
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 import msgspec
 
 from paceline.checksums import FileEntry
-from paceline.costmodel import AcceptanceFile, Calibration, ModelSpec, Role, as_rounded, weights_bytes
+from paceline.costmodel import AcceptanceFile, Calibration, ModelSpec, Role, as_rounded, cache_kind, weights_bytes
 from paceline.costmodel.work import kernels_take
 from paceline.errors import PairError, UsageError
 from paceline.partition.bundle import CONTEXT, WIDTHS, Bundle, BundledModel, Failure, TokenIds
@@ -217,4 +217,5 @@ def _bundled(soc: Soc, role: Role, spec: ModelSpec, precision: Dtype) -> Bundled
         programs={unit.name: f"{role}.{unit.name}.vmfb" for unit in units},
         weights={unit.name: f"{role}.{'packed.' if unit.name in kernels else ''}irpa" for unit in units},
         kernels=kernels,
+        caches=dict.fromkeys(kernels, cache_kind(precision)),
     )

@@ -18,7 +18,7 @@ import numpy as np
 from iree.runtime import _binding
 from numpy.typing import NDArray
 
-from paceline.costmodel import cache_bytes, cache_rows
+from paceline.costmodel import CacheKind, cache_bytes, cache_shapes
 from paceline.encoding import utf8_name
 from paceline.errors import BundleError, DeviceLost, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel
@@ -65,7 +65,7 @@ class IreeDevice:
         """
         check_features(model.features.get(self.unit.name, ()), detect_cpu())
         path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
-        check_caches(cache_bytes(model.spec, bundle.context), str(path))
+        check_caches(cache_bytes(model.spec, bundle.context, model.kept_on(self.unit.name)), str(path))
         try:
             with self.loading():
                 return IreeProgram(self.hal, path, weights, bundle, model, device=self)
@@ -154,11 +154,10 @@ class IreeProgram:
         # IREE's buffers must go before their device; the finalizer sees to it at interpreter exit as well.
         self.close = weakref.finalize(self, self._held.release)
         module = _load_modules(hal, path, weights, self._held)
-        spec = model.spec
-        shape = (spec.layers, spec.kv_heads, cache_rows(bundle.context), spec.head_size)
+        kept = model.kept_on(device.unit.name)
         self._held.semaphore.append(hal.create_semaphore(0))
         self._span = _Input(hal, (2,))
-        caches = [self._zeros(shape) for _ in ("keys", "values")]
+        caches = [self._zeros(shape, kept) for shape in cache_shapes(model.spec, bundle.context, kept)]
         self._held.inputs += [self._span, *caches]
         for width in self.widths:
             self._held.calls[width] = self._bind(module, width, caches)
@@ -172,8 +171,11 @@ class IreeProgram:
             arguments.push_ref(view)
         return function, arguments, tokens
 
-    def _zeros(self, shape: tuple[int, ...]) -> Any:
-        size = int(np.prod(shape)) * _FLOAT32.itemsize
+    def _zeros(self, shape: tuple[int, ...], kept: CacheKind) -> Any:
+        element, kind = (
+            (_FLOAT32.itemsize, rt.HalElementType.FLOAT_32) if kept == "f32" else (1, rt.HalElementType.INT_8)
+        )
+        size = math.prod(shape) * element
         buffer = self._hal.allocator.allocate_buffer(
             memory_type=int(rt.MemoryType.DEVICE_LOCAL), allowed_usage=_DEFAULT, allocation_size=size
         )
@@ -183,7 +185,7 @@ class IreeProgram:
             source = self._host_buffer(size)
             source.fill_zero(0, size)
             self._copy(source, buffer)
-        return rt.HalBufferView(buffer, shape, int(rt.HalElementType.FLOAT_32))
+        return rt.HalBufferView(buffer, shape, int(kind))
 
     def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         """See ``Program.step``."""

@@ -1,6 +1,7 @@
 // Dot products of one group of columns, exact in 32 bits: sixteen output channels, several rows of activations at once.
 //
 // dot_int8 and dot_int4 set a[m] to the sum over group g of weights times bytes of row m; the nibbles of int4 are unsigned.
+// add_int8 adds that to a[m], but for what `start_int8` says that sums begin with.
 #pragma once
 #include "simd.h"
 
@@ -55,10 +56,11 @@ INLINE i32x16 joined(__m256i first, __m256i second) {
 // Weights have 128 added, and so no sign. Products of four of them with activations fit 16 bits, as `round_int8`
 // rounds these, and are widened together. With activations of full bytes each pair of columns needs a sign and a
 // widening of its own: eight instructions for 64 products instead of five.
-INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+INLINE i32x16 int8_start(int32_t start) { return splat_i32(start); }
+INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];
-  UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_set1_epi32(starts(row_of(x, m), x.columns)[g]);
+  UNROLL for (int m = 0; m < rows; m++) __builtin_memcpy_inline(sum[m], a + m, 64);
   ROLLED for (int j = 0; j < GROUP / 8; j++, w += 128) {
     fetch(w);
     fetch(w + 64);
@@ -143,8 +145,7 @@ INLINE i32x16 int8_start(int32_t start) { (void)start; return splat_i32(0); }
 #error "no dot product for this instruction set"
 #endif
 
-INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
-  UNROLL for (int m = 0; m < rows; m++) a[m] = int8_start(starts(row_of(x, m), x.columns)[g]);
+INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
   UNROLL for (int j = 0; j < GROUP / 4; j++, w += 64) {
     const u8x64 b = int8_bytes(w);
     fetch(w);
@@ -164,3 +165,9 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
   }
 }
 #endif
+
+INLINE i32x16 start_int8(Activations x, int m, size_t g) { return int8_start(starts(row_of(x, m), x.columns)[g]); }
+INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+  UNROLL for (int m = 0; m < rows; m++) a[m] = start_int8(x, m, g);
+  add_int8(rows, a, w, x, g);
+}

@@ -43,4 +43,5 @@ def test_row_of_the_profile() -> None:
 def test_inputs_of_a_step(null_bundle: Callable[..., Path]) -> None:
     spec = read_bundle(null_bundle()).target.spec
     cache = f"{spec.layers}x{spec.kv_heads}x32x{spec.head_size}xf32"
-    assert inputs_for(spec, 20, 4, 16) == ["4xi32=1", "2xi32=16 3", cache, cache]
+    assert inputs_for(spec, 20, "f32", 4, 16) == ["4xi32=1", "2xi32=16 3", cache, cache]
+    assert all(given.endswith("xi8") for given in inputs_for(spec, 20, "int8", 4, 16)[2:])

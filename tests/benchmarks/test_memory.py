@@ -35,5 +35,5 @@ def test_models_that_are_not_loaded_do_not_count(
     bundle = read_bundle(folder)
     found = memory.measure(folder, mapping=mapping, draft_length=None, prompt="hello", tokens=4)
     assert found.weights == sum((folder / model.weights["cpu"]).stat().st_size for model in bundle.models[:roles])
-    assert found.caches == roles * cache_bytes(bundle.target.spec, bundle.context)
+    assert found.caches == roles * cache_bytes(bundle.target.spec, bundle.context, "f32")
     assert found.anonymous_ratio == found.anonymous / (found.weights + found.caches)

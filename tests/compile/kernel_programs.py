@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,9 @@ from paceline.compile.package import open_weights, read_package
 from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.tools import Children
-from paceline.costmodel import ModelSpec, cache_rows
-from paceline.targets import ProcessingUnit
+from paceline.costmodel import ModelSpec, cache_kind, cache_rows
+from paceline.targets import Dtype, ProcessingUnit
+from tests.compile.rounded_caches import rounded_keys, rounded_values
 from tests.emulator import SITE, emulator
 
 _RUNNER = Path("iree", "_runtime_libs", "iree-run-module")
@@ -52,10 +54,7 @@ class Tiny:
     ) -> NDArray[np.float32]:
         """[n, vocabulary] of one call; what lies before ``position`` in the caches are seeded random numbers."""
         folder, n = program.parent, len(tokens)
-        rows = cache_rows(self.context)
-        shape = (self.spec.layers, self.spec.kv_heads, rows, self.spec.head_size)
-        random = np.random.default_rng(7)
-        inputs = [tokens, np.array([position, 0], np.int32), *(random.standard_normal(shape, np.float32) for _ in "kv")]
+        inputs = [tokens, np.array([position, 0], np.int32), *self._caches()]
         for name, values in enumerate(inputs):
             np.save(folder / f"{name}.npy", values)
         options = [f"--input=@{folder / f'{name}.npy'}" for name, _ in enumerate(inputs)]
@@ -76,6 +75,14 @@ class Tiny:
         ids, logits = (np.load(path) for path in found)
         assert (ids == logits.argmax(1)).all()
         return np.asarray(logits, np.float32)
+
+    def _caches(self) -> list[NDArray[Any]]:
+        shape = (self.spec.layers, self.spec.kv_heads, cache_rows(self.context), self.spec.head_size)
+        random = np.random.default_rng(7)
+        keys, values = (random.standard_normal(shape, np.float32) for _ in "kv")
+        if cache_kind(cast(Dtype, self.precision)) == "f32":
+            return [keys, values]
+        return [rounded_keys(keys)[0].view(np.int8), rounded_values(values)[0].view(np.int8)]
 
 
 def tiny(package: Path, precision: str, folder: Path, *, context: int, widths: tuple[int, ...]) -> Tiny:

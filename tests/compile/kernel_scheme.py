@@ -1,4 +1,4 @@
-"""What kernels compute with integer weights, in torch: activations are rounded to i8, 32 columns at a time.
+"""What kernels compute with integer weights, in torch: activations are rounded to i8, 32 columns at a time; caches too.
 
 For int8, of eight columns in a row those of one sign among 0, 1, 4 and 5 share 126 steps, and so do those among 2, 3, 6
 and 7. For int4 a scale is the least power of two that leaves the largest within 127. Weights are those of traced
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from paceline.compile.decoder import Decoder
 from paceline.compile.int4 import GROUP, MOST, padded
 from paceline.compile.precision import NIBBLES_PER_WORD, PRECISIONS, Int4, Int8, Precision, Rows
+from tests.compile.rounded_caches import KEY_STEPS, mixed_columns
 
 STEPS = 126  # that four activations of one sign share
 MOST_BYTE, HIGH = 127, 64  # scales are 2^-64 to 2^63
@@ -47,6 +49,42 @@ class GroupedInt4(Int4):
 
 
 KERNEL_SCHEMES: dict[str, Precision] = {**PRECISIONS, "int8": GroupedInt8(), "int4": GroupedInt4()}
+
+
+class ByteCaches(Decoder):
+    """The decoder with keys and values in bytes, over the one stretch of 64 positions that is a step of the softmax."""
+
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        heads, n, size = q.shape
+        rows, kv_heads = mask.repeat(heads // self.spec.kv_heads, 1), self.spec.kv_heads
+        parts = zip(q.reshape(kv_heads, -1, size), k, v, strict=True)
+        mixed = torch.stack([_mixed_bytes(*part, rows) for part in parts])
+        return mixed.view(heads, n, size)
+
+
+def _mixed_bytes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """q [rows, size], k and v [positions, size], mask [rows, positions] -> [rows, size]."""
+    asked, asked_scale = _shared_steps(_mixed_columns(_groups(q)).flatten(1))
+    keys, key_scale = _whole(_mixed_columns(_groups(k)), KEY_STEPS)
+    sums = torch.einsum("ngk,pgk->npg", asked.double(), keys.double()).float()  # exact, then rounded once
+    asked_scale = asked_scale / GROUP
+    scores = (sums * (key_scale[..., 0] * asked_scale[:, None])).sum(-1) + mask
+    weights = torch.exp(scores - scores.amax(-1, keepdim=True))
+    values, value_scale = _whole(v, MOST_BYTE)
+    whole, scale = _shared_steps(weights * value_scale[:, 0])
+    sums = torch.einsum("ngk,dgk->ndg", whole, _groups(values.T))
+    return (sums * scale[:, None]).sum(-1) / weights.sum(-1, keepdim=True)
+
+
+def _mixed_columns(x: Tensor) -> Tensor:
+    """Sums and differences of each 32 columns."""
+    return torch.from_numpy(mixed_columns(x.numpy()))
+
+
+def _whole(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Whole numbers from -steps to steps and their scales [..., 1], by the last axis."""
+    largest = x.abs().amax(-1, keepdim=True)
+    return torch.round(x * torch.where(largest > 1e-30, steps / largest, 0.0)), largest * (1 / steps)
 
 
 def _groups(x: Tensor) -> Tensor:

@@ -16,14 +16,15 @@ import pytest
 from numpy.typing import NDArray
 
 from paceline.compile import build
+from paceline.compile.decoder import Decoder
 from paceline.compile.precision import PRECISIONS
-from paceline.costmodel import Role
+from paceline.costmodel import Role, cache_kind
 from paceline.runtime import load_program, open_device
 from paceline.runtime.program import Program, Step
 from paceline.runtime.vulkan_driver import select_driver
-from paceline.targets import load_soc
+from paceline.targets import Dtype, load_soc
 from paceline.targets.instruction_sets import instruction_set
-from tests.compile.kernel_scheme import KERNEL_SCHEMES
+from tests.compile.kernel_scheme import KERNEL_SCHEMES, ByteCaches
 
 FAMILIES = ("llama", "uneven", "llama3", "mistral", "qwen2", "qwen3", "gemma3")
 CONTEXT, WIDTHS = 64, (1, 2, 8)
@@ -150,9 +151,11 @@ def same_scheme(torch_decoder: Any, tiny_package: Callable[..., Path]) -> Callab
     """``same_scheme(family, case)``: our decoder in torch, which computes as the program of ``case`` does."""
 
     @functools.cache
-    def made(family: str, precision: str, kernels: bool) -> Any:
+    def made(family: str, precision: Dtype, kernels: bool) -> Any:
         schemes = KERNEL_SCHEMES if kernels else PRECISIONS
-        return torch_decoder(tiny_package(family), schemes[precision], context=CONTEXT)
+        kept = cache_kind(precision, traced=not kernels)
+        decoder = ByteCaches if kept == "int8" else Decoder
+        return torch_decoder(tiny_package(family), schemes[precision], context=CONTEXT, decoder=decoder)
 
     return lambda family, case: made(family, case.precision, case.kernels)
 

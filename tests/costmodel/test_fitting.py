@@ -19,7 +19,7 @@ from paceline.targets import Dtype, Figure, ProcessingUnit
 MACHINE = Machine(architecture="x86_64", cpu="Test CPU", cores=2, memory_bytes=8 << 30)
 WIDTHS = (1, 2, 4, 8, 16, 64)
 MODELS = ("qwen2.5-0.5b", "qwen2.5-1.5b", "smollm2-135m", "shallow")
-PRECISIONS: tuple[Dtype, ...] = ("int8", "int4")
+PRECISIONS: tuple[Dtype, ...] = ("f32", "int8", "int4")
 
 
 def figure(value: float) -> Figure:
@@ -38,7 +38,7 @@ UNIT = ProcessingUnit(
 )
 # What the machine of these tests is really like: far from its SoC file, as SoC files are.
 TRUE = {"bandwidth": 40e9, "attention": 30e9, "logits": 2e9, "launch": 8e-6, "call": 300e-6}
-PEAK, P = {"int8": 150e9, "int4": 90e9}, {"int8": 3.0, "int4": 1.4}
+PEAK, P = {"f32": 60e9, "int8": 150e9, "int4": 90e9}, {"f32": 2.0, "int8": 3.0, "int4": 1.4}
 
 
 def true_seconds(sample: Sample) -> float:
@@ -75,7 +75,8 @@ def fitted(calibration: Calibration) -> dict[str, float]:
     """What the factors mean, in the units of ``TRUE``."""
     (factors,) = calibration.factors
     half = factors.cores / UNIT.cores
-    peaks = {f"peak {p}": 400e9 * half * found.peak for p, found in factors.precisions.items()}
+    figures = {p: UNIT.peak["f32" if p == "f32" else "int8"].value for p in PRECISIONS}
+    peaks = {f"peak {p}": figures[p] * half * found.peak for p, found in factors.precisions.items()}
     return {
         "bandwidth": 10e9 * factors.bandwidth,
         "attention": 100e9 * half * (factors.attention or 0.0),
@@ -109,9 +110,9 @@ def test_with_noise_what_matters_is_found(seed: int) -> None:
     assert calibration.errors["widths"].median < 0.04
     assert calibration.errors["models"].median < 0.05
     assert {kind: errors.passes for kind, errors in calibration.errors.items()} == {
-        "fitted": 96,
-        "widths": 96,
-        "models": 96,
+        "fitted": 144,
+        "widths": 144,
+        "models": 144,
     }
 
 
@@ -253,9 +254,17 @@ def replace_factors(calibration: Calibration, which: int) -> Calibration:
 
 
 def test_one_width_is_not_enough() -> None:
-    narrow = [one for one in samples() if one.precision == "int4" or one.width == 4]
+    narrow = [one for one in samples() if one.precision != "int8" or one.width == 4]
     with pytest.raises(ProfileError, match=r"^int8 on 2 cores of cpu was measured at width 4 only, .*profile a bundle"):
         fit(narrow)
+
+
+def test_attention_over_bytes_is_no_factor_of_its_own() -> None:
+    """And none is made up where no pass has another."""
+    (factors,) = fit([one for one in samples() if one.precision != "f32"]).factors
+    assert factors.attention is None
+    peaks = {f"peak {p}": 200e9 * found.peak for p, found in factors.precisions.items()}
+    assert peaks == pytest.approx({name: TRUTH[name] for name in peaks}, rel=0.05)
 
 
 def test_errors_of_nothing() -> None:

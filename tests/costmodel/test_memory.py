@@ -8,7 +8,6 @@ import pytest
 from paceline.costmodel import (
     ModelSpec,
     cache_bytes,
-    cache_rows,
     footprint,
     matrix_bytes,
     parameters,
@@ -75,11 +74,8 @@ def test_an_untied_head_counts() -> None:
 
 def test_footprint_adds_up() -> None:
     size = footprint(SPEC, weights=1000, packed=300, context=50, width=4, program=77)
-    assert size.caches == cache_bytes(SPEC, 50) == 2 * 2 * 2 * 64 * 2 * 4
+    assert size.caches == cache_bytes(SPEC, 50, "f32") == 2 * 2 * 2 * 64 * 2 * 4
     assert size.logits == 4 * 32 * 4
     assert size.total == 1000 + 300 + size.caches + size.logits + 77
-
-
-@pytest.mark.parametrize(("context", "rows"), [(1, 16), (15, 16), (16, 16), (17, 32), (500, 512), (512, 512)])
-def test_caches_are_whole_blocks(context: int, rows: int) -> None:
-    assert cache_rows(context) == rows
+    in_bytes = footprint(SPEC, weights=1000, context=50, width=4, kept="int8")
+    assert in_bytes.caches == cache_bytes(SPEC, 50, "int8") != size.caches

@@ -139,7 +139,7 @@ def test_traced_programs_launch_what_is_counted(
         step = found[f"step_{width}"]
         work = forward(spec, width=width, context=CONTEXT, precision=precision, program=program)
         assert step.dispatches + len(step.copies) == work.dispatches
-        whole = [size for size in step.copies if size == cache_bytes(spec, CONTEXT) // 2]
+        whole = [size for size in step.copies if size == cache_bytes(spec, CONTEXT, "f32") // 2]
         assert len(whole) >= 4  # both caches, in and out
 
 
@@ -173,7 +173,7 @@ def test_what_would_grow_by_more_than_a_mebibyte_is_widened_in_every_pass(
         work = forward(spec, width=width, context=CONTEXT, precision="int4", program="cpu")
         assert step.dispatches + len(step.copies) == work.dispatches
     assert packed_bytes(spec, "int4", "cpu") == 2 * 1024 * (64 + 2 * 32 + 64)
-    beyond = traced_traffic(spec, 1, CONTEXT, "int4", "cpu")[1] - 3 * cache_bytes(spec, CONTEXT)
+    beyond = traced_traffic(spec, 1, CONTEXT, "int4", "cpu")[1] - 3 * cache_bytes(spec, CONTEXT, "f32")
     assert beyond == 2 * 4 * 1024 * (2 * 3 * 1024 + 320)
 
 
@@ -222,6 +222,6 @@ def test_widening_by_hand(
     q, kv = spec.heads * spec.head_size, spec.kv_heads * spec.head_size
     layer = spec.hidden * (2 * q + 2 * kv + 3 * spec.ffn)
     elements = spec.layers * layer + spec.hidden * spec.vocabulary
-    caches = 3 * cache_bytes(spec, CONTEXT)
+    caches = 3 * cache_bytes(spec, CONTEXT, "f32")
     found = traced_traffic(spec, width, CONTEXT, precision, program)
     assert found == (caches + read * elements, caches + written * elements)
