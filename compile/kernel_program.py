@@ -1,9 +1,9 @@
 """A decoder as a list of kernel calls: MLIR that is written, not traced.
 
 A layer is ten calls. Each value has one writer at a time, so that IREE runs them in order without a copy: the hidden
-state is changed in place by the matmuls that end a branch, and so are the caches by ``rope_store``.
+state is changed in place by the matmuls that end a branch, and so are the caches by ``rope_store_*``.
 
-    norm_quantise_* -> qkv -> rope_store -> attention -> quantise_* -> o (adds to the hidden state)
+    norm_quantise_* -> qkv -> rope_store_* -> attention_* -> quantise_* -> o (adds to the hidden state)
     norm_quantise_* -> gate and up (activation inside) -> quantise_* -> down (adds to the hidden state)
 
 Float precisions have no ``quantise_*``, which leaves eight, and their norm is ``norm``. Activations are rounded as the

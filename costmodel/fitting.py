@@ -169,7 +169,7 @@ class _Terms:
 
     @property
     def any_attended(self) -> bool:
-        """Whether a pass has attention that is no product: in f32, by kernels."""
+        """Whether a pass has attention that is not counted as products: in f32, on a CPU."""
         return bool(self.seconds_of[_TIMES.index("attention")].any())
 
     @property

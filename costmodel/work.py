@@ -80,7 +80,8 @@ def elementwise(elements: int, *, operations: int = 1) -> Work:
 def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32") -> Work:
     """Scores, softmax and mix of ``width`` tokens over ``context`` positions of a cache of ``kept``, per layer.
 
-    Heads that share a kv head read it once.
+    Heads that share a kv head read it once. Over bytes all of it counts as products with weights: the second byte of
+    keys, and what softmax does in f32, are not told apart from what the products would take.
     """
     group, position = width * spec.heads // spec.kv_heads, position_bytes(spec.head_size, kept)
     scores = matmul(group, context, spec.head_size, right_bytes=context * position)
@@ -108,9 +109,9 @@ def feed_forward(spec: ModelSpec, width: int, precision: Dtype) -> Work:
     return sum(blocks, linear(width, experts.count, spec.hidden, precision) + gate)
 
 
-def layer(spec: ModelSpec, width: int, context: int, precision: Dtype, *, traced: bool = False) -> Work:
+def layer(spec: ModelSpec, width: int, context: int, precision: Dtype, kept: CacheKind = "f32") -> Work:
     """One decoder layer: norms, projections, rotary embedding, attention, feed-forward block, residuals."""
-    attended = attention(spec, width, context, cache_kind(precision, traced=traced))
+    attended = attention(spec, width, context, kept)
     projections = [linear(width, *shape, stored_as("qkv", precision)) for shape in layer_matrices(spec)]
     rotary = elementwise(width * (spec.heads + spec.kv_heads) * spec.head_size, operations=3)
     norms = elementwise(width * spec.hidden, operations=4) * (4 if spec.post_norms else 2)
@@ -133,9 +134,18 @@ def kernel_calls(spec: ModelSpec, precision: Dtype) -> int:
     return spec.layers * calls + 4
 
 
-def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, program: Program | None = None) -> Work:
+def forward(
+    spec: ModelSpec,
+    *,
+    width: int,
+    context: int,
+    precision: Dtype,
+    program: Program | None = None,
+    kept: CacheKind | None = None,
+) -> Work:
     """One pass of ``width`` tokens: embedding, layers, last norm and head.
 
+    ``kept`` is what caches are made of (default: what a program that is compiled today keeps).
     Without ``program``, what has to be computed: every weight is read once, and nothing is copied.
     ``context`` is how many positions attention reads: all that there is room for in a traced program, which masks
     what is not there, and in one of kernels what is there, the new tokens included; of that, layers with a window
@@ -143,11 +153,12 @@ def forward(spec: ModelSpec, *, width: int, context: int, precision: Dtype, prog
     """
     rows = elementwise(width * spec.hidden, operations=4)
     traced = program not in (None, "kernels")
+    kept = kept or cache_kind(precision, traced=traced)
     multiplied = spec.vocabulary if traced else spec.choices
     head = replace(linear(width, multiplied, spec.hidden, head_stored_as(spec, precision)), logits=width * spec.choices)
     sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
-    whole, window = (layer(spec, width, positions, precision, traced=traced) for positions in (context, seen))
+    whole, window = (layer(spec, width, positions, precision, kept) for positions in (context, seen))
     work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head
     if not traced:
         work = replace(work, bytes_read=work.bytes_read - bytes_saved_by_exact(spec, precision))

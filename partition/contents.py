@@ -135,7 +135,7 @@ def select(bundle: Bundle, places: Places) -> Bundle:
 
 
 def _with_units(model: BundledModel, units: frozenset[str]) -> BundledModel:
-    tables = {name: getattr(model, name) for name in ("programs", "weights", "kernels", "features", "needs")}
+    tables = {name: getattr(model, name) for name in ("programs", "weights", "kernels", "features", "needs", "caches")}
     return replace(model, **{name: {u: v for u, v in table.items() if u in units} for name, table in tables.items()})
 
 

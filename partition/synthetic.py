@@ -217,5 +217,5 @@ def _bundled(soc: Soc, role: Role, spec: ModelSpec, precision: Dtype) -> Bundled
         programs={unit.name: f"{role}.{unit.name}.vmfb" for unit in units},
         weights={unit.name: f"{role}.{'packed.' if unit.name in kernels else ''}irpa" for unit in units},
         kernels=kernels,
-        caches=dict.fromkeys(kernels, cache_kind(precision)),
+        caches={} if (kept := cache_kind(precision)) == "f32" else dict.fromkeys(kernels, kept),
     )

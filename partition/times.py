@@ -9,6 +9,7 @@ from typing import Literal, Protocol, cast
 
 from paceline.costmodel import (
     ALONE,
+    CacheKind,
     Calibration,
     Drafting,
     ModelSpec,
@@ -173,7 +174,7 @@ class RooflineTimes:
         program, capacity = self.program(role, unit), self.bundle.context
         before = middle(capacity, width) if position is None else position
         context = before + width if program == "kernels" else capacity
-        return _work(model.spec, width, context, cast(Dtype, model.precision), program)
+        return _work(model.spec, width, context, cast(Dtype, model.precision), program, model.kept_on(unit))
 
     def _placed(self, role: Role, unit: str) -> tuple[BundledModel, ProcessingUnit]:
         model, processor = model_of(self.bundle, role), self.bundle.soc.unit(unit)
@@ -189,8 +190,8 @@ class RooflineTimes:
 
 
 @lru_cache(maxsize=1 << 12)
-def _work(spec: ModelSpec, width: int, context: int, precision: Dtype, program: Program) -> Work:
-    return forward(spec, width=width, context=context, precision=precision, program=program)
+def _work(spec: ModelSpec, width: int, context: int, precision: Dtype, program: Program, kept: CacheKind) -> Work:
+    return forward(spec, width=width, context=context, precision=precision, program=program, kept=kept)
 
 
 def middle(context: int, width: int) -> int:

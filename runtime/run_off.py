@@ -31,7 +31,11 @@ def run_off(
     others = sorted((row for row in range(len(rows)) if row != chosen), key=lambda row: rows[row].measured)[:RIVALS]
     if not others:
         return None
-    heats = [_ratios([cases[row] for row in (chosen, *others)], prompts, first=turn) for turn in range(HEATS)]
+    heats: list[list[float]] = []
+    while len(heats) < HEATS:
+        report("heats", len(heats), HEATS)
+        heats.append(_ratios([cases[row] for row in (chosen, *others)], prompts, first=len(heats)))
+    report("heats", HEATS, HEATS)
     best = others[max((interquartile_mean(of), place) for place, of in enumerate(zip(*heats, strict=True)))[1]]
     ratios: list[float] = []
     while len(ratios) < MOST and not _sure(ratios):

@@ -4,10 +4,11 @@
 #include "softmax.h"
 
 #define STRETCH_COLUMNS (STRETCH * LANES)
-#define ROW_BYTES 320  // quantised_stride of the largest head, and of a stretch
+#define ROW_BYTES 320  // of the largest head, or a stretch, as activations
+_Static_assert(ROW_BYTES >= LARGEST_HEAD + 8 * (LARGEST_HEAD / GROUP) && LARGEST_HEAD >= STRETCH_COLUMNS, "");
 
 // Rows of activations, one for each row of a workgroup.
-typedef struct { uint8_t bytes[ROWS_AT_ONCE][ROW_BYTES]; } Rounded;
+typedef struct { _Alignas(64) uint8_t bytes[ROWS_AT_ONCE][ROW_BYTES]; } Rounded;
 
 // Or compilers would keep every word of every query spread over a register of its own, for both, and run out of them.
 #define READ_AGAIN __asm__ volatile("" ::: "memory")

@@ -7,7 +7,7 @@
 // mixed as those of queries are, in two bytes [layers, kv_heads, capacity / 16, groups of columns]: f32 scale [16], then
 // groups of `block_int8` whose output channels are the keys, of high bytes and of low ones. Values [layers, kv_heads,
 // groups of positions]: f32 scale [32], then [head_size / 16] groups whose columns are the positions. What nobody has
-// written is never read for more than a product with zero.
+// written may be read, but no row has anything of it: scores of it are dropped, and values of it weigh nothing.
 #pragma once
 #include "rows.h"
 

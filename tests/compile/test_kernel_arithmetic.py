@@ -189,8 +189,8 @@ def test_the_largest_nibbles_are_multiplied_exactly(
     assert out == pytest.approx(np.full(LANES, terms.sum()), abs=1e-6 * np.abs(terms).sum() + 1e-30)
 
 
-HEADS = st.tuples(st.integers(1, 2), st.integers(1, 5), st.sampled_from([8, 24, 32, 40, 64, 128]))
-CAPACITY = 224
+HEADS = st.tuples(st.integers(1, 2), st.integers(1, 5), st.sampled_from([8, 24, 32, 40, 64, 128, 256]))
+CAPACITY = 240  # no whole groups of positions
 UNWRITTEN = 0xFF  # bytes of which four are no number
 
 
@@ -199,8 +199,12 @@ def _caches(kept: str, keys: NDArray[np.float32], values: NDArray[np.float32], e
     if kept == "int8":
         (k, keys), (v, values) = rounded_keys(keys), rounded_values(values)
         k[:, -(-end // LANES) :] = v[:, -(-end // GROUP) :] = UNWRITTEN
-        for scales, size in ((k[:, end // LANES, : 4 * LANES], LANES), (v[:, end // GROUP, : 4 * GROUP], GROUP)):
-            scales[:, 4 * (end % size) :] = UNWRITTEN
+        of_keys = k.reshape(*k.shape[:2], -1, (4 + 2 * GROUP) * LANES)[:, end // LANES]  # groups of columns
+        of_keys[..., np.tile(np.arange(LANES).repeat(4) >= end % LANES, 1 + 2 * GROUP // 4)] = UNWRITTEN
+        later = np.arange(GROUP) >= end % GROUP  # four positions of a column are a word, words of sixteen columns a row
+        bytes_ = np.broadcast_to(later.reshape(-1, 1, 4), (GROUP // 4, LANES, 4)).ravel()
+        blocks = (v.shape[2] - 4 * GROUP) // len(bytes_)
+        v[:, end // GROUP][:, np.concatenate([later.repeat(4), np.tile(bytes_, blocks)])] = UNWRITTEN
         return k, v, keys, values
     keys, values = keys.copy(), values.copy()
     keys[:, end:] = values[:, end:] = np.nan
@@ -251,7 +255,7 @@ def test_attention_of_a_row_is_the_same_alone_and_among_others(
             np.testing.assert_allclose(together[row, head], expected, atol=1e-4 if kept == "f32" else ROUNDED)
 
 
-@pytest.mark.parametrize("size", [8, 40, 128])
+@pytest.mark.parametrize("size", [8, 40, 128, 256])
 def test_keys_and_values_are_kept_in_bytes(kernels: Any, size: int) -> None:
     """One position of two, behind others, and nothing beside them changes; rounding may tip where a product differs."""
     kv, at, rows = 2, 45, 2

@@ -20,14 +20,14 @@ from paceline.targets.instruction_sets import SETS, InstructionSet, instruction_
 from tests.compile.kernel_programs import Tiny, emulated, native, tiny
 from tests.emulator import MISSING
 
-CONTEXT, WIDEST = 64, 11  # more rows than any kernel takes at once
+CONTEXT, WIDEST = 80, 11  # more rows than any kernel takes at once
 ROUNDED = 0.05  # share of the largest logit. Seen: 0.011 and 0.020
-POSITION = 27  # rows begin in one block of keys and end in the next
+POSITION = 59  # rows begin in one block and stretch of keys and end in the next
 TOKENS = np.random.default_rng(1).integers(0, 300, WIDEST).astype(np.int32)
 
 # Columns and rows that are no multiple of a group or a block, and more than a super-block of int4.
 UNEVEN = {"hidden_size": 72, "intermediate_size": 336, "vocab_size": 333}
-MODELS: dict[str, dict[str, Any]] = {"llama": {}, "qwen3": {}, "gemma3": {}, "qwen2": UNEVEN}
+MODELS: dict[str, dict[str, Any]] = {"llama": {}, "qwen3": {}, "gemma3": {}, "qwen2": UNEVEN, "mistral": {}}
 # every number of rows that a kernel takes is code of its own
 WIDTHS = dict.fromkeys(MODELS, (1, 4, WIDEST)) | {"llama": (*range(1, 10), WIDEST)}
 # processors that have what a set asks for and no more

@@ -96,6 +96,14 @@ def test_plan_and_measurements_are_made_out_to_what_is_kept(null_bundle: MakeBun
         assert msgspec.json.decode((board / name).read_bytes(), type=kind) == replace(before, bundle=digest)
 
 
+def test_what_is_said_of_units_that_are_left_out_is_left_out_too(null_bundle: MakeBundle) -> None:
+    folder = null_bundle()
+    bundle, both = read_bundle(folder), {"cpu": "int8", "gpu": "int8"}
+    said = replace(bundle, models=tuple(replace(model, caches=both) for model in bundle.models))
+    (folder / "bundle.json").write_bytes(msgspec.json.encode(said))
+    assert [model.caches for model in list_contents(folder, units=("cpu",)).bundle.models] == [{"cpu": "int8"}] * 2
+
+
 def test_units_that_leave_nothing_out_change_nothing(null_bundle: MakeBundle) -> None:
     folder = planned(null_bundle())
     assert list_contents(folder, units=("cpu", "gpu")).texts == list_contents(folder).texts
