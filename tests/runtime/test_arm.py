@@ -16,8 +16,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from dispatches import inputs_for
 from paceline.compile import build
-from paceline.partition import Mapping
+from paceline.partition import Mapping, read_bundle
 from paceline.partition.contents import list_contents
 from paceline.runtime import load
 from paceline.runtime.pack import pack
@@ -170,12 +171,14 @@ def test_a_core_that_lacks_a_feature_is_refused(
     assert "Traceback" not in done.stderr
 
 
-def ids(soc: str, program: Path, weights: str, output: Path, *, context: int) -> list[int] | int:
+def ids(soc: str, program: Path, weights: str, output: Path) -> list[int] | int:
     """Four tokens given to a program by IREE's runner, which checks no features: ids, or the exit code."""
     command = emulator(PROCESSORS[soc])
     if command is None:
         pytest.skip(MISSING)
-    inputs = ("4xi32=5,6,7,8", "2xi32=0,0", *(f"2x2x{context}x16xf32",) * 2)
+    bundle = read_bundle(program.parent)
+    (model,) = (model for model in bundle.models if program.name in model.programs.values())
+    inputs = ("4xi32=5,6,7,8", "2xi32=0,0", *inputs_for(model.spec, bundle.context, model.kept_on("cpu"), 4, 0)[2:])
     runner = (str(SITE / "iree" / "_runtime_libs" / "iree-run-module"), "--device=local-sync", "--function=step_4")
     files = (f"--module={program}", f"--parameters=model={program.with_name(weights)}", f"--output=@{output}")
     options = (*files, "--output=", *(f"--input={value}" for value in inputs))
@@ -186,7 +189,7 @@ def ids(soc: str, program: Path, weights: str, output: Path, *, context: int) ->
 def test_kernels_would_stop_at_a_dot_product(tiny_pair: Bundles, tmp_path: Path) -> None:
     def drafted(soc: str, made_for: str) -> list[int] | int:
         program = tiny_pair(made_for) / "drafter.int8.cpu.vmfb"
-        return ids(soc, program, "drafter.int8.packed.irpa", tmp_path / "ids.npy", context=128)
+        return ids(soc, program, "drafter.int8.packed.irpa", tmp_path / "ids.npy")
 
     assert drafted("armv8.0", "rk3588") == -signal.SIGILL
     assert drafted("armv8.0", "armv8.0") == drafted("rk3588", "rk3588")
@@ -194,7 +197,7 @@ def test_kernels_would_stop_at_a_dot_product(tiny_pair: Bundles, tmp_path: Path)
 
 def test_the_compilers_own_programs_would_stop_at_a_matrix_product(traced: Bundles, tmp_path: Path) -> None:
     def computed(soc: str) -> list[int] | int:
-        return ids(soc, traced("pixel8") / "target.int8.cpu.vmfb", "target.int8.irpa", tmp_path / "ids.npy", context=64)
+        return ids(soc, traced("pixel8") / "target.int8.cpu.vmfb", "target.int8.irpa", tmp_path / "ids.npy")
 
     assert computed("rk3588") == -signal.SIGILL
     assert isinstance(computed("pixel8"), list)
