@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacpp import cores
-from paceline.costmodel import CacheKind, ModelSpec, cache_shapes
+from paceline.costmodel import CacheKind, ModelSpec, cache_types
 from paceline.partition import read_bundle
 from turns import table
 
@@ -54,9 +54,7 @@ class Kernel:
 
 def inputs_for(spec: ModelSpec, context: int, kept: CacheKind, width: int, position: int) -> list[str]:
     """A step's inputs in the tools' notation: tokens 1, the span (position, first wanted row: the last one), caches."""
-    element, shapes = "f32" if kept == "f32" else "i8", cache_shapes(spec, context, kept)
-    caches = [f"{'x'.join(map(str, shape))}x{element}" for shape in shapes]
-    return [f"{width}xi32=1", f"2xi32={position} {width - 1}", *caches]
+    return [f"{width}xi32=1", f"2xi32={position} {width - 1}", *cache_types(spec, context, kept)]
 
 
 def step_inputs(options: argparse.Namespace) -> list[str]:

@@ -20,7 +20,7 @@ from paceline.compile.int4 import GROUP
 from paceline.compile.kernel_text import Builder, Value, module_text
 from paceline.compile.packing import PACKED, Packed
 from paceline.compile.parameters import declared, matrix_of, parameters
-from paceline.costmodel import cache_rows, cache_shapes
+from paceline.costmodel import cache_rows, cache_types
 from paceline.costmodel.work import LANES
 from paceline.targets.instruction_sets import InstructionSet
 
@@ -55,18 +55,14 @@ class _Step:
     def __init__(self, capture: Capture, precision: Packed, width: int, globals_: dict[str, str]) -> None:
         self.spec, self.precision, self.n = capture.spec, precision, width
         self.capacity, self.kept = cache_rows(capture.context), capture.caches
-        self.shapes = cache_shapes(capture.spec, capture.context, capture.caches)
+        self.caches = cache_types(capture.spec, capture.context, capture.caches)
         self.on = Builder(f"step_{width}", globals_)
 
     def build(self) -> Builder:
         """The whole pass."""
         spec, on, n = self.spec, self.on, self.n
         tokens, self.span = on.argument("tokens", f"{n}xi32"), on.argument("span", "2xi32")
-        element = "f32" if self.kept == "f32" else "i8"
-        self.keys, self.values = (
-            on.argument(name, f"{'x'.join(map(str, shape))}x{element}")
-            for name, shape in zip(("keys", "values"), self.shapes, strict=True)
-        )
+        self.keys, self.values = map(on.argument, ("keys", "values"), self.caches)
         x = self._embedded(tokens)
         for i in range(spec.layers):
             self._attention(i, f"layers.{i}", x)

@@ -18,7 +18,7 @@ from paceline.costmodel.acceptance import (
     nearest,
     read_acceptance,
 )
-from paceline.costmodel.caches import CacheKind, cache_bytes, cache_kind, cache_rows, cache_shapes
+from paceline.costmodel.caches import CacheKind, cache_bytes, cache_kind, cache_rows, cache_shapes, cache_types
 from paceline.costmodel.calibration import Calibration, read_calibration
 from paceline.costmodel.fitting import calibrate
 from paceline.costmodel.known_models import find_model, known_model, known_models
@@ -73,6 +73,7 @@ __all__ = [
     "cache_kind",
     "cache_rows",
     "cache_shapes",
+    "cache_types",
     "calibrate",
     "can_gain",
     "check_alpha",

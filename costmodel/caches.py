@@ -13,6 +13,7 @@ from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
 CacheKind = Literal["f32", "int8"]
+"""What is multiplied: floats, or bytes, of which an element of a key has two."""
 Shape = tuple[int, ...]
 
 _F32 = 4
@@ -37,6 +38,13 @@ def cache_shapes(spec: ModelSpec, context: int, kind: CacheKind) -> tuple[Shape,
         return (*all_heads, rows, spec.head_size), (*all_heads, rows, spec.head_size)
     key, value = _bytes_of_position(spec.head_size)
     return (*all_heads, rows // _BLOCK, key * _BLOCK), (*all_heads, _blocks(rows, _GROUP), value * _GROUP)
+
+
+def cache_types(spec: ModelSpec, context: int, kind: CacheKind) -> tuple[str, str]:
+    """Shape and element of keys and values, as MLIR writes what is in a tensor's brackets."""
+    keys, values = ("x".join(map(str, shape)) for shape in cache_shapes(spec, context, kind))
+    element = "f32" if kind == "f32" else "i8"
+    return f"{keys}x{element}", f"{values}x{element}"
 
 
 def cache_bytes(spec: ModelSpec, context: int, kind: CacheKind) -> int:

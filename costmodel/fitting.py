@@ -96,7 +96,7 @@ class _Fit:
     """Logarithms of one group's parameters.
 
     First those of ``_COMMON``, then of each precision how many times the figures' seconds products take, and p - 1.
-    What no pass of the group has a term for stays where it starts.
+    What no pass of the group has a term for stays where it starts; ``attends`` says whether attention has one.
     """
 
     precisions: tuple[Dtype, ...]

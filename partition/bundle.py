@@ -49,8 +49,7 @@ class BundledModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ``kernels`` maps it to the instruction set of its kernels; programs of other units were traced. ``features`` maps it
     to what a CPU must have to run the program, as compilers spell it; ``needs`` to what a GPU's driver must, which
     was held against the limits of the SoC; ``caches`` to what it keeps keys and values in where that is not f32.
-    ``same_as_target`` marks a drafter that is the target itself at another
-    precision.
+    ``same_as_target`` marks a drafter that is the target itself at another precision.
     """
 
     role: Role

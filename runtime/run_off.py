@@ -31,12 +31,7 @@ def run_off(
     others = sorted((row for row in range(len(rows)) if row != chosen), key=lambda row: rows[row].measured)[:RIVALS]
     if not others:
         return None
-    heats: list[list[float]] = []
-    while len(heats) < HEATS:
-        report("heats", len(heats), HEATS)
-        heats.append(_ratios([cases[row] for row in (chosen, *others)], prompts, first=len(heats)))
-    report("heats", HEATS, HEATS)
-    best = others[max((interquartile_mean(of), place) for place, of in enumerate(zip(*heats, strict=True)))[1]]
+    best = others[_best([cases[row] for row in (chosen, *others)], prompts, report)]
     ratios: list[float] = []
     while len(ratios) < MOST and not _sure(ratios):
         report("run-off", len(ratios), MOST)
@@ -45,6 +40,17 @@ def run_off(
     error = standard_error(ratios)
     assert error is not None  # there are several turns
     return Rival(row=best, speedup=interquartile_mean(ratios), standard_error=error, turns=len(ratios))
+
+
+def _best(cases: Sequence[Case], prompts: int, report: Report) -> int:
+    """Which of ``cases[1:]`` does best against the first, by ``HEATS`` turns."""
+    heats: list[list[float]] = []
+    while len(heats) < HEATS:
+        report("heats", len(heats), HEATS)
+        heats.append(_ratios(cases, prompts, first=len(heats)))
+    report("heats", HEATS, HEATS)
+    means = [interquartile_mean(ratios) for ratios in zip(*heats, strict=True)]
+    return means.index(max(means))
 
 
 def _sure(ratios: Sequence[float]) -> bool:

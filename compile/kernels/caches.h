@@ -4,7 +4,7 @@
 // values f32 [layers, kv_heads, capacity, head_size].
 //
 // Of integer weights, what `dot_int8` multiplies, a scale for what meets in one sum. Keys, whose groups of columns are
-// mixed as those of queries are, in two bytes [layers, kv_heads, capacity / 16, groups of columns]: f32 scale [16], then
+// spread as those of queries are, in two bytes [layers, kv_heads, capacity / 16, groups of columns]: f32 scale [16], then
 // groups of `block_int8` whose output channels are the keys, of high bytes and of low ones. Values [layers, kv_heads,
 // groups of positions]: f32 scale [32], then [head_size / 16] groups whose columns are the positions. What nobody has
 // written may be read, but no row has anything of it: scores of it are dropped, and values of it weigh nothing.
@@ -39,7 +39,7 @@ INLINE float largest_of(Group v) { return largest(larger(size_of(v.half[0]), siz
 // Sums and differences of all columns of a group: 32^(1/2) times an orthogonal transformation, of the two sides of a product
 // together 32 times. It leaves no column much larger than others, as those of some models' keys are by far, which would
 // take all steps. From QuaRot (arXiv 2404.00456).
-INLINE f32x16 mixed_lanes(f32x16 x) {
+INLINE f32x16 spread_lanes(f32x16 x) {
   const f32x16 one = splat(1);
   const f32x16 s1 = __builtin_shufflevector(one, -one, 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12, 29, 14, 31);
   const f32x16 s2 = __builtin_shufflevector(one, -one, 0, 1, 18, 19, 4, 5, 22, 23, 8, 9, 26, 27, 12, 13, 30, 31);
@@ -50,36 +50,37 @@ INLINE f32x16 mixed_lanes(f32x16 x) {
   x = x * s4 + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
   return x * s8 + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
 }
-INLINE Group mixed_columns(const float *x, size_t d, size_t size) {
+INLINE Group spread_columns(const float *x, size_t d, size_t size) {
   const Group v = group_at(x, NULL, d, size);
-  const f32x16 a = mixed_lanes(v.half[0]), b = mixed_lanes(v.half[1]);
+  const f32x16 a = spread_lanes(v.half[0]), b = spread_lanes(v.half[1]);
   return (Group){{a + b, a - b}};
 }
 
 // A query as a row of activations for keys of so many columns.
 INLINE void round_query(const float *q, uint8_t *row, size_t size) {
-  float mixed[LARGEST_HEAD];
+  float spread[LARGEST_HEAD];
   for (size_t d = 0; d < size; d += GROUP) {
-    const Group v = mixed_columns(q, d, size);
-    UNROLL for (int i = 0; i < 2; i++) *(f32x16 *)(mixed + d + i * LANES) = v.half[i];
+    const Group v = spread_columns(q, d, size);
+    UNROLL for (int i = 0; i < 2; i++) *(f32x16 *)(spread + d + i * LANES) = v.half[i];
   }
-  round_int8(mixed, NULL, 1.0f / GROUP, row, groups_of(size) * GROUP, groups_of(size) * GROUP);
+  round_int8(spread, NULL, 1.0f / GROUP, row, groups_of(size) * GROUP, groups_of(size) * GROUP);
 }
 
 // Four columns of a key meet in a word, words of sixteen keys side by side.
 INLINE void keep_key(const float *k, uint8_t *keys, size_t at, size_t size) {
   uint8_t *block = keys + at / LANES * groups_of(size) * KEY_BYTES;
   for (size_t d = 0; d < size; d += GROUP, block += KEY_BYTES) {
-    const Group v = mixed_columns(k, d, size);
+    const Group v = spread_columns(k, d, size);
     const float most = largest_of(v), steps = steps_of(most, KEY_STEPS);
     ((float *)block)[at % LANES] = most * (1.0f / KEY_STEPS);
     word *high = (word *)(block + 4 * LANES) + at % LANES, *low = high + GROUP_BYTES / 4;
     for (size_t h = 0; h < 2; h++) {
       const i32x16 whole = rounded(v.half[h] * splat(steps)), upper = (whole + 128) >> 8;
-      const u8x16 bytes[2] = {__builtin_convertvector(upper + 128, u8x16), __builtin_convertvector(whole - (upper << 8) + 128, u8x16)};
-      for (size_t i = h * 4; i < h * 4 + 4; i++) {
-        high[i * LANES] = ((const word *)bytes)[i % 4];
-        low[i * LANES] = ((const word *)(bytes + 1))[i % 4];
+      const u8x16 of_high = __builtin_convertvector(upper + 128, u8x16);
+      const u8x16 of_low = __builtin_convertvector(whole - (upper << 8) + 128, u8x16);
+      for (size_t i = 0; i < 4; i++) {
+        high[(h * 4 + i) * LANES] = ((const word *)&of_high)[i];
+        low[(h * 4 + i) * LANES] = ((const word *)&of_low)[i];
       }
     }
   }

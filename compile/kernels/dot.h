@@ -56,7 +56,6 @@ INLINE i32x16 joined(__m256i first, __m256i second) {
 // Weights have 128 added, and so no sign. Products of four of them with activations fit 16 bits, as `round_int8`
 // rounds these, and are widened together. With activations of full bytes each pair of columns needs a sign and a
 // widening of its own: eight instructions for 64 products instead of five.
-INLINE i32x16 int8_start(int32_t start) { return splat_i32(start); }
 INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];
@@ -114,7 +113,6 @@ INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
   return (i32x16)_mm512_dpbusd_epi32((__m512i)a, (__m512i)w, _mm512_set1_epi32(x));
 }
 INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p; }
-INLINE i32x16 int8_start(int32_t start) { return splat_i32(start); }
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define MOST_ROWS 4
@@ -140,7 +138,7 @@ INLINE i32x16 dot4(i32x16 a, u8x64 w, int32_t x) {
   return a;
 }
 INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p ^ 0x80; }
-INLINE i32x16 int8_start(int32_t start) { (void)start; return splat_i32(0); }
+#define SIGNED
 #else
 #error "no dot product for this instruction set"
 #endif
@@ -166,7 +164,14 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
 }
 #endif
 
-INLINE i32x16 start_int8(Activations x, int m, size_t g) { return int8_start(starts(row_of(x, m), x.columns)[g]); }
+INLINE i32x16 start_int8(Activations x, int m, size_t g) {
+#ifdef SIGNED
+  (void)x, (void)m, (void)g;
+  return splat_i32(0);
+#else
+  return splat_i32(starts(row_of(x, m), x.columns)[g]);
+#endif
+}
 INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
   UNROLL for (int m = 0; m < rows; m++) a[m] = start_int8(x, m, g);
   add_int8(rows, a, w, x, g);

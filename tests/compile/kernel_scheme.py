@@ -16,7 +16,7 @@ from torch import Tensor
 from paceline.compile.decoder import Decoder
 from paceline.compile.int4 import GROUP, MOST, padded
 from paceline.compile.precision import NIBBLES_PER_WORD, PRECISIONS, Int4, Int8, Precision, Rows
-from tests.compile.rounded_caches import KEY_STEPS, mixed_columns
+from tests.compile.rounded_caches import KEY_STEPS, spread_columns
 
 STEPS = 126  # that four activations of one sign share
 MOST_BYTE, HIGH = 127, 64  # scales are 2^-64 to 2^63
@@ -64,8 +64,8 @@ class ByteCaches(Decoder):
 
 def _mixed_bytes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """q [rows, size], k and v [positions, size], mask [rows, positions] -> [rows, size]."""
-    asked, asked_scale = _shared_steps(_mixed_columns(_groups(q)).flatten(1))
-    keys, key_scale = _whole(_mixed_columns(_groups(k)), KEY_STEPS)
+    asked, asked_scale = _shared_steps(_spread_columns(_groups(q)).flatten(1))
+    keys, key_scale = _whole(_spread_columns(_groups(k)), KEY_STEPS)
     sums = torch.einsum("ngk,pgk->npg", asked.double(), keys.double()).float()  # exact, then rounded once
     asked_scale = asked_scale / GROUP
     scores = (sums * (key_scale[..., 0] * asked_scale[:, None])).sum(-1) + mask
@@ -76,9 +76,9 @@ def _mixed_bytes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     return (sums * scale[:, None]).sum(-1) / weights.sum(-1, keepdim=True)
 
 
-def _mixed_columns(x: Tensor) -> Tensor:
+def _spread_columns(x: Tensor) -> Tensor:
     """Sums and differences of each 32 columns."""
-    return torch.from_numpy(mixed_columns(x.numpy()))
+    return torch.from_numpy(spread_columns(x.numpy()))
 
 
 def _whole(x: Tensor, steps: int) -> tuple[Tensor, Tensor]:

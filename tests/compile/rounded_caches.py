@@ -19,9 +19,9 @@ def rounded_keys(keys: Floats) -> tuple[Bytes, Floats]:
     groups = -(-size // GROUP)
     padded = np.zeros((*heads, positions, groups * GROUP), np.float32)
     padded[..., :size] = keys
-    mixed = mixed_columns(padded.reshape(*heads, positions // KEYS, KEYS, groups, GROUP))
-    whole, scale = _rounded(mixed, KEY_STEPS)
-    exact = mixed_columns(whole.astype(np.float64) * scale).reshape(padded.shape)[..., :size] / GROUP
+    spread = spread_columns(padded.reshape(*heads, positions // KEYS, KEYS, groups, GROUP))
+    whole, scale = _rounded(spread, KEY_STEPS)
+    exact = spread_columns(whole.astype(np.float64) * scale).reshape(padded.shape)[..., :size] / GROUP
     high = (whole.astype(np.int64) + 128) >> 8
     planes = np.stack([high + 128, whole.astype(np.int64) - (high << 8) + 128])  # [2, ..., blocks, 16, groups, 32]
     words = planes.reshape(*planes.shape[:-1], GROUP // 4, 4).astype(np.uint8)
@@ -45,7 +45,7 @@ def rounded_values(values: Floats) -> tuple[Bytes, Floats]:
     return np.concatenate([_bytes(scales), laid.reshape(*heads, groups, -1)], axis=-1), exact
 
 
-def mixed_columns(x: NDArray[Any]) -> NDArray[Any]:
+def spread_columns(x: NDArray[Any]) -> NDArray[Any]:
     """Sums and differences of each 32 columns [..., 32], in the kernels' order of additions."""
     for distance in (1, 2, 4, 8, 16):
         pairs = x.reshape(*x.shape[:-1], -1, 2, distance)

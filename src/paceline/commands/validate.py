@@ -63,8 +63,8 @@ def page(
     """Run every mapping and draft length that can run here, and compare seconds a token with the prediction.
 
     Passes and host time are measured anew, in turns with the cases, and no case is looked at for its own prediction.
-    The decision is what 'paceline plan' would make of these predictions. It then runs against the best of
-    the three cases that were measured quickest besides; regret is what it lost to that one there.
+    The decision is what 'paceline plan' would make of these predictions. It then runs against the best of the
+    three cases that were measured quickest besides; regret is what it lost to that one there.
     """
     from paceline.partition import read_bundle
     from paceline.partition.bundle import check_output
