@@ -123,8 +123,8 @@ def footprint(
 ) -> Footprint:
     """Bytes of a model whose parameters take ``weights`` and whose widest pass has ``width`` tokens.
 
-    ``kept`` is what its caches are made of. A ``traced`` program with a head that is cut short holds all logits before it
-    drops the rest.
+    ``kept`` is what its caches are made of. A ``traced`` program with a head that is cut short holds all logits before
+    it drops the rest.
     """
     dropped = spec.vocabulary if traced and spec.draft_vocabulary else 0
     return Footprint(
