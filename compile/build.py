@@ -31,7 +31,7 @@ def build(
     output: Path,
     target_precision: str = "f32",
     drafter_precision: str = "int8",
-    draft_vocabulary: int = 0,
+    draft_vocabulary: int | None = None,
     context: int | None = None,
     widths: tuple[int, ...] = WIDTHS,
     units: tuple[str, ...] | None = None,
@@ -43,7 +43,7 @@ def build(
 ) -> Bundle:
     """Compile a target and, where given, a drafter for the units of a SoC into a bundle at ``output``.
 
-    The drafter chooses among the ids below ``draft_vocabulary``, or among all where that is 0. ``context`` is 512
+    For each token the drafter chooses among ``draft_vocabulary`` ids, see ``screened_head``. ``context`` is 512
     tokens unless said, or as many as the models were trained for. A bundle of the same request is built again in place;
     ``replace`` allows to replace another one. A program that cannot be made becomes a ``Failure`` of the bundle.
     Without ``kernels`` CPU programs are traced, as those of GPUs are.

@@ -47,7 +47,7 @@ class Decoder(nn.Module):
     """A forward pass over n tokens at a position, with caches of cache_rows(context) tokens (``capacity``).
 
     tokens [n] i32, span [2] i32, caches f32 [layers, kv_heads, capacity, head_size], both written in place
-    -> ids [n] i32 (the first largest logit of each row), logits [n, choices] f32.
+    -> ids [n] i32 (the first largest logit of each row), logits [n, vocabulary] f32.
     span is the position of the first token, and the first row whose results the caller wants: here all are computed.
     """
 
@@ -79,9 +79,7 @@ class Decoder(nn.Module):
         x = torch.cat([x, x]) if alone else x  # a lone row takes a workgroup a logit on Mali
         logits = self._linear("embedding" if self.spec.tied else "head", self._norm("norm", x))
         logits = logits[:1] if alone else logits
-        if self.spec.draft_vocabulary:
-            logits = logits[:, : self.spec.choices]
-        return _first_largest(logits, self.get_parameter("indices")[:, : logits.shape[1]]), logits
+        return _first_largest(logits, self.get_parameter("indices")), logits
 
     def _span(self, n: int, position: Tensor) -> Span:
         everywhere = torch.arange(self.capacity)

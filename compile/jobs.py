@@ -117,8 +117,9 @@ class Work:
     def _capture(self, model: Candidate, unit: ProcessingUnit) -> Capture:
         wanted = self.kernels and kernels_take(model.package.spec)
         kernels = instruction_set(unit) if wanted else None
+        spec = model.package.spec if kernels else whole_head(model.package.spec)
         return Capture(
-            spec=model.package.spec if kernels and model.precision == "int4" else as_rounded(model.package.spec),
+            spec=spec if kernels and model.precision == "int4" else as_rounded(spec),
             precision=model.precision,
             form=FORM if kernels else precision_on(model.precision, unit).form,
             kernels=kernels.name if kernels else "",
@@ -135,7 +136,7 @@ class Work:
 
     def _weights(self, job: Job) -> Entry:
         folder, package, precision = job.model.folder, job.model.package, job.stored
-        spec = whole_head(job.capture.spec)
+        spec = job.capture.spec
         kind = (precision.name, precision.form, self.context)
         name = key("weights", msgspec.to_builtins(spec), *kind, msgspec.to_builtins(package.files), by=_ARCHIVED_BY)
 

@@ -47,6 +47,7 @@ KERNELS: dict[str, Kernel] = {
         for kind, arrays in (("store", "iio"), ("bias", "iiio"), ("add", "iic"), ("silu", "iio"), ("gelu", "iio"))
     },
     **{f"matmul_{name}_from": Kernel("iiio", _MATMUL) for name in PRECISIONS},
+    **{f"screened_{name}": Kernel("iiiio", ("rows", "channels", "columns", "choices")) for name in _ROUNDED},
 }
 
 

@@ -25,6 +25,7 @@ from paceline.costmodel.work import LANES
 from paceline.targets.instruction_sets import InstructionSet
 
 ROWS_AT_ONCE = 16  # at most of an attention workgroup, as in kernels/attention.h
+SCREENED_AT_ONCE = 128 * LANES  # ids of which a screened head finds the most promising, as in kernels/screened.h
 _FEWEST_PARTS = 4  # workgroups of attention, before these have fewer rows: most SoCs have so many cores or more
 _LINE = 64  # bytes of a cache
 _LEAST_BYTES = 1 << 15  # of weights that make a workgroup worth its start
@@ -69,11 +70,30 @@ class _Step:
             self._feed_forward(f"layers.{i}", x)
         head = "embedding" if spec.tied else "head"
         rows = self._normed("norm", x, "last_norm", head)
-        logits = self._matmul("head", head, "from", rows, spec.choices, spec.hidden, extra=(self.span,))
+        logits = self._screened(head, rows) if spec.draft_vocabulary else self._logits(head, rows)
         ids = on.make(f"{n}xi32")
-        on.call("choose", "argmax", n, (logits, self.span, ids), vocabulary=spec.choices)
+        on.call("choose", "argmax", n, (logits, self.span, ids), vocabulary=spec.vocabulary)
         on.finish(results=(ids, logits), changed=(self.keys, self.values))
         return on
+
+    def _logits(self, head: str, rows: Value) -> Value:
+        spec = self.spec
+        return self._matmul("head", head, "from", rows, spec.vocabulary, spec.hidden, extra=(self.span,))
+
+    def _screened(self, head: str, rows: Value) -> Value:
+        """Logits of a drafter's head, which computes those only that its signs promise."""
+        spec, stored, out = self.spec, self._stored(head), self.on.make(f"{self.n}x{self.spec.vocabulary}xf32")
+        self.on.call(
+            "head",
+            f"screened_{stored.name}",
+            -(-spec.vocabulary // SCREENED_AT_ONCE),
+            (rows, self.on.weight(f"{head}.packed"), self.on.weight("signs.packed"), self.span, out),
+            rows=self.n,
+            channels=spec.vocabulary,
+            columns=stored.columns(spec.hidden),
+            choices=spec.draft_vocabulary,
+        )
+        return out
 
     def _embedded(self, tokens: Value) -> Value:
         spec, stored = self.spec, self.precision.for_matrix("embedding")

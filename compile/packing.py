@@ -7,6 +7,8 @@ a model is loaded. ``compile/kernels/matmul.h`` reads what this writes:
     int8        f32 scale [16], then [columns / 4][16][4] bytes, each a weight plus 128
     int4        a super-block after the other: f16 d and dmin [16], by group scale and low u8 [16], by group nibbles
                 [4][16][4], the low half of byte j of word i being column 8i + j and the high half 8i + 4 + j
+    signs       f32 mean size [16], then by group [16][4] bytes, bit i of byte j being set where column 4i + j is not
+                negative: of the head of a drafter, beside the head itself
 
 Columns of integer weights are padded with zeros to whole groups of 32.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +40,7 @@ _ALIGNED = 64
 class Packed:
     """A precision in packed form; ``whole_groups`` says that activations are rounded to bytes, a group at a time."""
 
-    name: Dtype
+    name: Dtype | Literal["signs"]
     whole_groups: bool
     block_bytes: Callable[[int], int]
     pack: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
@@ -61,7 +63,9 @@ class Packed:
 
     def for_matrix(self, matrix: str, *, exact: bool = False) -> Packed:
         """See ``Stored``."""
-        return self if exact else PACKED[stored_as(matrix, self.name)]
+        if exact or self.name == "signs":
+            return self
+        return SIGNS if matrix == SIGNS.name else PACKED[stored_as(matrix, self.name)]
 
 
 class PackedInt4(Packed):
@@ -122,6 +126,12 @@ def _int4_bytes(blocks: Blocks) -> NDArray[np.uint8]:
     return np.concatenate(pieces, axis=1)
 
 
+def _sign_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
+    bits = (whole >= 0).reshape(whole.shape[0], -1, GROUP // BYTES_PER_WORD, BYTES_PER_WORD)
+    words = _words(np.packbits(bits, axis=2, bitorder="little").reshape(whole.shape[0], -1))
+    return np.concatenate([_raw(_lanes_last(np.abs(whole).mean(1, keepdims=True))), _raw(words)], axis=1)
+
+
 def _int4_block_bytes(columns: int) -> int:
     """Nibbles, and of each super-block two halves, then scales and lows in whole lines of 64 bytes."""
     groups = columns // GROUP
@@ -132,6 +142,7 @@ def _int4_block_bytes(columns: int) -> int:
     return heads + groups * GROUP * LANES // 2
 
 
+SIGNS = Packed("signs", True, lambda columns: columns * LANES // 8 + 4 * LANES, _sign_bytes)
 PACKED: dict[str, Packed] = {
     "f32": Packed("f32", False, lambda columns: columns * LANES * 4, _float_bytes),
     "f16": Packed("f16", False, lambda columns: columns * LANES * 2, _half_bytes),

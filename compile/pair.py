@@ -11,7 +11,7 @@ import msgspec
 from paceline.compile.package import TOKENIZER, Package, read_package
 from paceline.compile.precision import precision_named
 from paceline.compile.words import BYTES_PER_WORD
-from paceline.costmodel import ModelSpec, Role, cut_head, drafter_choosing, whole_head
+from paceline.costmodel import ModelSpec, Role, check_draft_vocabulary, screened_head, whole_head
 from paceline.errors import PackageError, PairError, UsageError
 from paceline.partition.bundle import CONTEXT
 
@@ -28,9 +28,13 @@ class Candidate:
 
 
 def candidates(
-    target: Path, target_precision: str, drafter: Path | None, drafter_precision: str, draft_vocabulary: int = 0
+    target: Path,
+    target_precision: str,
+    drafter: Path | None,
+    drafter_precision: str,
+    draft_vocabulary: int | None = None,
 ) -> tuple[Candidate, ...]:
-    """The target, and the drafter where one is given: with a head of ``draft_vocabulary`` ids, or 0 for all.
+    """The target, and the drafter where one is given: ``draft_vocabulary`` is as ``screened_head`` takes it.
 
     Raises:
         PackageError: one of them is no package, or damaged.
@@ -40,9 +44,12 @@ def candidates(
     """
     models = [Candidate("target", target, _with_spec(read_package(target), whole_head), target_precision)]
     if drafter is None:
-        drafter_choosing(None, draft_vocabulary)
+        check_draft_vocabulary(draft_vocabulary, drafts=False)
     else:
-        package = _with_spec(read_package(drafter), lambda spec: cut_head(spec, draft_vocabulary))
+        precision_named(drafter_precision)
+        package = _with_spec(
+            read_package(drafter), lambda spec: screened_head(spec, draft_vocabulary, drafter_precision)
+        )
         same = package.files == models[0].package.files
         models.append(Candidate("drafter", drafter, package, drafter_precision, same_as_target=same))
         if not same:

@@ -74,7 +74,7 @@ def matrix_of(name: str) -> str:
 def parameters(spec: ModelSpec, context: int, *, traced: bool = True) -> tuple[Parameter, ...]:
     """All parameters of a decoder with room for ``context`` tokens, in the order of the archive.
 
-    A ``traced`` decoder also needs constants that kernels do without.
+    A ``traced`` decoder also needs constants that kernels do without, and computes all logits.
     """
     embedding, head = (
         Matrix(name, spec.vocabulary, spec.hidden, (f"{name}.weight",)) for name in ("embedding", "head")
@@ -84,9 +84,14 @@ def parameters(spec: ModelSpec, context: int, *, traced: bool = True) -> tuple[P
         *(parameter for i in range(spec.layers) for parameter in _layer(spec, f"layers.{i}")),
         Vector("norm", spec.hidden, ("norm.weight",)),
         *(() if spec.tied else (head,)),
+        *(_signs(embedding if spec.tied else head) if spec.draft_vocabulary and not traced else ()),
         *(_constants(spec, context) if traced else ()),
         *_tables(spec, context),
     )
+
+
+def _signs(head: Matrix) -> tuple[Matrix]:
+    return (Matrix("signs", head.rows, head.columns, head.sources),)
 
 
 def declared(parameter: Parameter, precision: Stored) -> dict[str, Part]:

@@ -30,7 +30,15 @@ from paceline.costmodel.memory import (
     stored_as,
     weights_bytes,
 )
-from paceline.costmodel.model_spec import Experts, ModelSpec, Rope, as_rounded, cut_head, drafter_choosing, whole_head
+from paceline.costmodel.model_spec import (
+    Experts,
+    ModelSpec,
+    Rope,
+    as_rounded,
+    check_draft_vocabulary,
+    screened_head,
+    whole_head,
+)
 from paceline.costmodel.overlap import ALONE, Slowdown, overlapped_round
 from paceline.costmodel.profile import Contention, Drafting, HostTime, Machine, Measurement, Profile, Role, read_profile
 from paceline.costmodel.roofline import RooflineEstimate, roofline
@@ -77,9 +85,8 @@ __all__ = [
     "calibrate",
     "can_gain",
     "check_alpha",
+    "check_draft_vocabulary",
     "count_rounds",
-    "cut_head",
-    "drafter_choosing",
     "expected_tokens",
     "find_model",
     "footprint",
@@ -101,6 +108,7 @@ __all__ = [
     "read_calibration",
     "read_profile",
     "roofline",
+    "screened_head",
     "speculative_round",
     "stored_as",
     "weights_bytes",

@@ -9,7 +9,7 @@ from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
 _F32 = 4
-_INT4_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share two bytes, and two halves
+_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share two bytes, and two halves
 # What int4 keeps at int8: a tenth of the weights of a layer, of whose cost in perplexity q, k, v had over a quarter and
 # o a fifth (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
 KEPT_BY_INT4 = frozenset({"embedding", "qkv", "o"})
@@ -25,13 +25,18 @@ def matrix_bytes(rows: int, columns: int, precision: Dtype) -> int:
 
 def _int4_row(columns: int) -> int:
     """Bytes of a row: nibbles of whole groups, a scale and a low byte a group, two f16 a super-block."""
-    groups = -(-columns // _INT4_GROUP)
-    return groups * (_INT4_GROUP // 2 + 2) + -(-columns // _INT4_SUPER_BLOCK) * 4
+    groups = -(-columns // _GROUP)
+    return groups * (_GROUP // 2 + 2) + -(-columns // _INT4_SUPER_BLOCK) * 4
 
 
 def stored_as(matrix: str, precision: Dtype) -> Dtype:
     """What a matrix (``embedding``, ``head``, ``qkv``, ``o``, ``gate_up``, ``down``) is stored as at ``precision``."""
     return "int8" if precision == "int4" and matrix in KEPT_BY_INT4 else precision
+
+
+def signs_bytes(spec: ModelSpec) -> int:
+    """Bytes of the signs of a head: a bit a weight of whole groups, and an f32 a row."""
+    return spec.vocabulary * (-(-spec.hidden // _GROUP) * _GROUP // 8 + _F32)
 
 
 def bytes_saved_by_exact(spec: ModelSpec, precision: Dtype) -> int:
@@ -92,7 +97,8 @@ def weights_bytes(spec: ModelSpec, precision: Dtype) -> int:
     matrices = sum(
         times * matrix_bytes(rows, columns, stored) for times, rows, columns, stored in _all_matrices(spec, precision)
     )
-    return matrices - bytes_saved_by_exact(spec, precision) + _norm_elements(spec) * _F32
+    signs = signs_bytes(spec) if spec.draft_vocabulary else 0
+    return matrices - bytes_saved_by_exact(spec, precision) + signs + _norm_elements(spec) * _F32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,19 +124,16 @@ def footprint(
     width: int,
     packed: int = 0,
     program: int = 0,
-    traced: bool = False,
     kept: CacheKind = "f32",
 ) -> Footprint:
     """Bytes of a model whose parameters take ``weights`` and whose widest pass has ``width`` tokens.
 
-    ``kept`` is what its caches are made of. A ``traced`` program with a head that is cut short holds all logits before
-    it drops the rest.
+    ``kept`` is what its caches are made of.
     """
-    dropped = spec.vocabulary if traced and spec.draft_vocabulary else 0
     return Footprint(
         weights=weights,
         packed=packed,
         caches=cache_bytes(spec, context, kept),
-        logits=width * (spec.choices + dropped) * _F32,
+        logits=width * spec.vocabulary * _F32,
         program=program,
     )

@@ -9,6 +9,7 @@ import msgspec
 from paceline.errors import UsageError
 
 SCHEMA = 1
+_LONG_HEAD, _SCREENED_SHARE = 32768, 16  # ids of a head that is worth screening, and one in how many is computed
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 
@@ -45,7 +46,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         rope: rotary embedding of layers that see everything.
         local_rope: that of the layers in ``sliding_layers``; None means the same.
         sliding_window: tokens that a sliding layer sees, its own included; 0 where there are no such layers.
-        draft_vocabulary: a drafter with a head that is cut short chooses among the ids below this; 0 means all.
+        draft_vocabulary: how many logits of a token a drafter's kernels compute, those that the signs of its head
+            promise; 0 means all, as traced programs do.
         exact_int4: attention's matrices (``layers.3.qkv``, ``layers.3.o``) that the checkpoint has in blocks of int4:
             kernels take them as they are at int4, where they keep others of their kind at int8.
         tied: the head is the embedding.
@@ -84,29 +86,30 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     attention_scale: float = 0.0
     experts: Experts | None = None
 
-    @property
-    def choices(self) -> int:
-        """Ids that the head chooses among: logits of a token."""
-        return min(self.draft_vocabulary or self.vocabulary, self.vocabulary)
 
+def screened_head(spec: ModelSpec, choices: int | None, precision: str) -> ModelSpec:
+    """A drafter that chooses among ``choices`` ids for each token, among all where that is 0, at ``precision``.
 
-def cut_head(spec: ModelSpec, choices: int) -> ModelSpec:
-    """A drafter that chooses among the ids below ``choices`` only, or among all where that is 0.
-
-    Ids of byte-level encodings are in the order of their merges, frequent ones first, which is a ranking that costs
-    nothing (FR-Spec, arXiv 2502.14856, counts instead). What cannot be drafted the target says itself.
+    Which ids, the signs of the head say: an eighth of the bytes of int8, and most of what makes a logit large. With
+    None a long head computes a sixteenth, where bytes allow it: the largest logit is in that for 97 to 100 of 100
+    tokens (benchmarks/README.md). What cannot be drafted the target says itself.
 
     Raises:
-        UsageError: the model has fewer ids.
+        UsageError: the model has fewer ids, or its head is not in bytes.
     """
+    screens = precision in ("int8", "int4")
+    if choices is None:
+        choices = spec.vocabulary // _SCREENED_SHARE if screens and spec.vocabulary >= _LONG_HEAD else 0
     if not 0 <= choices <= spec.vocabulary:
         raise UsageError(f"draft vocabulary {choices} is not within the {spec.vocabulary} ids of {spec.name}")
+    if choices and not screens:
+        raise UsageError(f"draft vocabulary {choices} needs a drafter in int8 or int4, not {precision}")
     return msgspec.structs.replace(spec, draft_vocabulary=choices if choices < spec.vocabulary else 0)
 
 
 def whole_head(spec: ModelSpec) -> ModelSpec:
-    """The same model, choosing among all of its ids."""
-    return cut_head(spec, 0)
+    """The same model, computing all logits."""
+    return msgspec.structs.replace(spec, draft_vocabulary=0)
 
 
 def as_rounded(spec: ModelSpec) -> ModelSpec:
@@ -114,14 +117,11 @@ def as_rounded(spec: ModelSpec) -> ModelSpec:
     return msgspec.structs.replace(spec, exact_int4=())
 
 
-def drafter_choosing(drafter: ModelSpec | None, choices: int) -> ModelSpec | None:
-    """``cut_head`` of a drafter, if there is one.
+def check_draft_vocabulary(choices: int | None, *, drafts: bool) -> None:
+    """Refuse a draft vocabulary where nothing drafts.
 
     Raises:
-        UsageError: the drafter has fewer ids, or there is none.
+        UsageError: there is no drafter.
     """
-    if drafter is not None:
-        return cut_head(drafter, choices)
-    if choices:
+    if choices and not drafts:
         raise UsageError(f"draft vocabulary {choices} means nothing without a drafter; give --drafter")
-    return None

@@ -11,6 +11,7 @@ from paceline.costmodel.memory import (
     head_stored_as,
     layer_matrices,
     matrix_bytes,
+    signs_bytes,
     stored_as,
 )
 from paceline.costmodel.model_spec import ModelSpec
@@ -118,6 +119,18 @@ def layer(spec: ModelSpec, width: int, context: int, precision: Dtype, kept: Cac
     return sum(projections, norms + rotary + attended + feed_forward(spec, width, precision))
 
 
+def _head(spec: ModelSpec, width: int, precision: Dtype, *, screened: bool) -> Work:
+    """All logits; or products with signs, and the logits that these promise, which each token reads for itself."""
+    stored, choices = head_stored_as(spec, precision), spec.draft_vocabulary
+    if not (choices and screened):
+        return linear(width, spec.vocabulary, spec.hidden, stored)
+    found = linear(1, choices, spec.hidden, stored) * width
+    signs = matmul(width, spec.vocabulary, spec.hidden, right_bytes=signs_bytes(spec))
+    return replace(
+        signs, operations=signs.operations + found.operations, bytes_read=signs.bytes_read + found.bytes_read
+    )
+
+
 def kernels_take(spec: ModelSpec) -> bool:
     """Whether kernels can compute a model: no block of a matrix may have rows of two of its sources."""
     joined = (spec.heads * spec.head_size, spec.kv_heads * spec.head_size, spec.ffn)
@@ -149,13 +162,12 @@ def forward(
     Without ``program``, what has to be computed: every weight is read once, and nothing is copied.
     ``context`` is how many positions attention reads: all that there is room for in a traced program, which masks
     what is not there, and in one of kernels what is there, the new tokens included; of that, layers with a window
-    read what is in it. A head that is cut short is whole in traced programs, which drop the rest afterwards.
+    read what is in it.
     """
     rows = elementwise(width * spec.hidden, operations=4)
     traced = program not in (None, "kernels")
     kept = kept or cache_kind(precision, traced=traced)
-    multiplied = spec.vocabulary if traced else spec.choices
-    head = replace(linear(width, multiplied, spec.hidden, head_stored_as(spec, precision)), logits=width * spec.choices)
+    head = replace(_head(spec, width, precision, screened=not traced), logits=width * spec.vocabulary)
     sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
     whole, window = (layer(spec, width, positions, precision, kept) for positions in (context, seen))

@@ -152,5 +152,4 @@ def _largest_drafter(asked: _Asked) -> float | None:
             scales.append(spare / (costs.draft + costs.catch_up))
     largest, drafter = max(scales), asked.question.drafter
     assert drafter is not None
-    computed = parameters(drafter) - (drafter.vocabulary - drafter.choices) * drafter.hidden
-    return largest * computed if largest > 0.0 else None
+    return largest * parameters(drafter) if largest > 0.0 else None

@@ -90,7 +90,6 @@ def model_footprint(bundle: Bundle, model: BundledModel, unit: str) -> Footprint
         context=bundle.context,
         width=max(bundle.widths),
         program=program.bytes if program else 0,
-        traced=made != "kernels",
         kept=model.kept_on(unit),
     )
 

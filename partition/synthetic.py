@@ -9,7 +9,17 @@ from typing import get_args
 import msgspec
 
 from paceline.checksums import FileEntry
-from paceline.costmodel import AcceptanceFile, Calibration, ModelSpec, Role, as_rounded, cache_kind, weights_bytes
+from paceline.costmodel import (
+    AcceptanceFile,
+    Calibration,
+    ModelSpec,
+    Role,
+    as_rounded,
+    cache_kind,
+    screened_head,
+    weights_bytes,
+    whole_head,
+)
 from paceline.costmodel.work import kernels_take
 from paceline.errors import PairError, UsageError
 from paceline.partition.bundle import CONTEXT, WIDTHS, Bundle, BundledModel, Failure, TokenIds
@@ -43,6 +53,7 @@ class Question:
         context: tokens that caches hold; None means as many as ``compile`` gives them.
         alpha: share of drafts that are kept. It replaces ``acceptance``; without either a default is assumed.
         memory_bytes: budget instead of the SoC's memory.
+        draft_vocabulary: among how many ids the drafter chooses, as ``screened_head`` takes it.
         calibration: what passes get of the SoC's figures; all of them without one.
     """
 
@@ -56,6 +67,7 @@ class Question:
     acceptance: AcceptanceFile | None = None
     max_draft_length: int = MAX_DRAFT_LENGTH
     memory_bytes: int | None = None
+    draft_vocabulary: int | None = None
     calibration: Calibration | None = None
 
     @property
@@ -68,6 +80,13 @@ class Question:
         """Tokens that caches hold."""
         most = min(CONTEXT, *(spec.context for _, spec in self.models))
         return most if self.context is None else self.context
+
+    def _compiled(self, pair: Pair) -> tuple[tuple[Role, ModelSpec], ...]:
+        """The models as ``compile`` makes them at these precisions."""
+        if self.drafter is None:
+            return self.models
+        drafter = screened_head(self.drafter, self.draft_vocabulary, pair.of("drafter"))
+        return (("target", self.target), ("drafter", drafter))
 
     def beliefs(self, pair: Pair) -> dict[str, Belief]:
         """What to assume of each drafter at these precisions.
@@ -95,7 +114,7 @@ class Question:
 
     def search(self, pair: Pair) -> Search:
         """Everything that could be run at these precisions."""
-        bundle = synthetic_bundle(self.soc, self.models, pair, self.tokens)
+        bundle = synthetic_bundle(self.soc, self._compiled(pair), pair, self.tokens)
         return Search(
             bundle=bundle,
             times=RooflineTimes(bundle, tuple(sorted(self.cpu_cores)), self.calibration),
@@ -202,8 +221,8 @@ def synthetic_bundle(soc: Soc, models: Sequence[tuple[Role, ModelSpec]], pair: P
 
 
 def _stored(model: BundledModel, unit: str) -> ModelSpec:
-    """The model as its unit's archive has it: traced programs keep attention at int8."""
-    return model.spec if unit in model.kernels else as_rounded(model.spec)
+    """The model as its unit's archive has it: traced programs keep attention at int8, and have no signs."""
+    return model.spec if unit in model.kernels else whole_head(as_rounded(model.spec))
 
 
 def _bundled(soc: Soc, role: Role, spec: ModelSpec, precision: Dtype) -> BundledModel:

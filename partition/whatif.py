@@ -60,14 +60,14 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class WhatIf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The answer: ``rows`` best first, and the keys of figures that are ``estimated`` in the SoC file.
 
-    ``draft_vocabulary`` is how many of its ids the drafter chooses among; 0 is all. No figure is estimated where a
-    calibration says what passes get of them.
+    ``draft_vocabulary`` is among how many ids the drafter was asked to choose; None is what ``compile`` gives it. No
+    figure is estimated where a calibration says what passes get of them.
     """
 
     soc: str
     target: str
     drafter: str | None
-    draft_vocabulary: int
+    draft_vocabulary: int | None
     context: int
     alpha_source: str
     rows: tuple[Row, ...]
@@ -110,7 +110,7 @@ def what_if(question: Question) -> WhatIf:
         soc=question.soc.name,
         target=question.target.name,
         drafter=question.drafter.name if question.drafter else None,
-        draft_vocabulary=question.drafter.draft_vocabulary if question.drafter else 0,
+        draft_vocabulary=question.draft_vocabulary,
         context=question.tokens,
         alpha_source="; ".join(dict.fromkeys(one.search.beliefs["model"].source for one in found)),
         rows=tuple(sorted(rows, key=lambda row: (row.estimate.seconds_per_token, row.draft_length))),

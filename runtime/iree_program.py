@@ -149,7 +149,6 @@ class IreeProgram:
         self._device, self._calling = device.description, device.calling
         self._path = path
         self.widths, self.context, self.vocabulary = bundle.widths, bundle.context, model.spec.vocabulary
-        self._choices = model.spec.choices
         self._hal, self._held, self._copies = hal, _Held(), 0
         # IREE's buffers must go before their device; the finalizer sees to it at interpreter exit as well.
         self.close = weakref.finalize(self, self._held.release)
@@ -199,7 +198,7 @@ class IreeProgram:
             with self._calling():
                 self._held.context[0].invoke(function, arguments, results)
             ids = self._read(results, 0, (width,), _INT32, first)
-            return Step(ids, self._read(results, 1, (width, self._choices), _FLOAT32, first) if logits else None)
+            return Step(ids, self._read(results, 1, (width, self.vocabulary), _FLOAT32, first) if logits else None)
         except RuntimeError as error:
             if lost := device_fault(error, self._device):
                 raise lost from error

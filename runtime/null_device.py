@@ -48,7 +48,6 @@ class NullDevice:
             widths=bundle.widths,
             context=bundle.context,
             vocabulary=model.spec.vocabulary,
-            choices=model.spec.choices,
             seed=self.seed,
             agreement=self.agreement if model.role == "drafter" else 1.0,
             seconds=self.seconds,
@@ -68,7 +67,6 @@ class NullProgram:
         widths: tuple[int, ...] = (1, 2, 4, 8, 16),
         context: int = 128,
         vocabulary: int = 32,
-        choices: int | None = None,
         seed: int = 0,
         agreement: float = 1.0,
         seconds: float = 0.0,
@@ -76,7 +74,6 @@ class NullProgram:
         fault_at: int | None = None,
     ) -> None:
         self.widths, self.context, self.vocabulary = widths, context, vocabulary
-        self._choices = vocabulary if choices is None else choices
         self._seed, self._agreement, self._seconds, self._order = seed, agreement, seconds, order
         self._cache = np.zeros(context, np.int32)
         self._fault_at, self._passes = fault_at, 0
@@ -97,19 +94,19 @@ class NullProgram:
         if self._seconds:
             time.sleep(self._seconds)
         self._cache[position : position + width] = tokens
-        rows = np.zeros((width - first, self._choices), np.float32)
+        rows = np.zeros((width - first, self.vocabulary), np.float32)
         for row in range(first, width):
             rows[row - first] = self.logits_after(self._cache[: position + row + 1])
         return Step(rows.argmax(-1).astype(np.int32), rows if logits else None)
 
     def logits_after(self, prefix: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Logits [choices] of the token after ``prefix``."""
+        """Logits [vocabulary] of the token after ``prefix``."""
         key = np.asarray(prefix[-self._order :], np.int32).tobytes()
         common = self._random(b"common", key)
         rows = common.standard_normal(self.vocabulary, np.float32)
         if common.random() < self._agreement:
-            return rows[: self._choices]
-        return self._random(b"own", key).standard_normal(self.vocabulary, np.float32)[: self._choices]
+            return rows
+        return self._random(b"own", key).standard_normal(self.vocabulary, np.float32)
 
     def _random(self, *parts: bytes) -> np.random.Generator:
         digest = hashlib.blake2b(b"|".join((str(self._seed).encode(), *parts)), digest_size=8).digest()

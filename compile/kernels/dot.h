@@ -1,7 +1,8 @@
 // Dot products of one group of columns, exact in 32 bits: sixteen output channels, several rows of activations at once.
 //
 // dot_int8 and dot_int4 set a[m] to the sum over group g of weights times bytes of row m; the nibbles of int4 are unsigned.
-// add_int8 adds that to a[m], but for what `start_int8` says that sums begin with.
+// add_int8 adds that to a[m], but for what `start_int8` says that sums begin with. dot_bits is of one row, and bits: that
+// of column 4 i + j of a group is bit i of byte j of its channel.
 #pragma once
 #include "simd.h"
 
@@ -102,6 +103,22 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
     a[m] = joined(_mm256_madd_epi16(sum[m][0], ones), _mm256_madd_epi16(sum[m][1], ones));
   }
 }
+
+INLINE i32x16 dot_bits(const uint8_t *w, Activations x, size_t g) {
+  const __m256i one = _mm256_set1_epi8(1), ones = _mm256_set1_epi16(1);
+  const word *q = (const word *)(x.rows + g * GROUP);
+  __m256i sum[2];
+  fetch(w);
+  UNROLL for (int h = 0; h < 2; h++) {
+    const __m256i bytes = _mm256_loadu_si256((const __m256i *)w + h);
+    sum[h] = _mm256_setzero_si256();
+    UNROLL for (int i = 0; i < 8; i++) {
+      const __m256i bits = _mm256_and_si256(_mm256_srli_epi16(bytes, i), one);
+      sum[h] = _mm256_add_epi16(sum[h], _mm256_maddubs_epi16(bits, _mm256_set1_epi32(q[i])));
+    }
+  }
+  return joined(_mm256_madd_epi16(sum[0], ones), _mm256_madd_epi16(sum[1], ones));
+}
 #else
 // dot4: each of sixteen i32 lanes adds the products of its four unsigned bytes of w with the four signed bytes of x.
 // Weights of int8 are stored with 128 added. Signed hardware takes it off each byte, unsigned hardware starts below zero.
@@ -161,6 +178,18 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
       a[m] = dot4(dot4(a[m], even, q[0]), odd, q[1]);
     }
   }
+}
+
+INLINE i32x16 dot_bits(const uint8_t *w, Activations x, size_t g) {
+  const u8x64 b = *(const u8x64 *)w;
+  const word *q = (const word *)(x.rows + g * GROUP);
+  i32x16 even = splat_i32(0), odd = splat_i32(0);  // one after the other, eight products would wait for each other
+  fetch(w);
+  UNROLL for (int i = 0; i < 8; i += 2) {
+    even = dot4(even, (b >> i) & 1, q[i]);
+    odd = dot4(odd, (b >> (i + 1)) & 1, q[i + 1]);
+  }
+  return even + odd;
 }
 #endif
 

@@ -2,6 +2,7 @@
 // paceline.compile.kernel_calls lists these functions with the order of their arguments.
 #include "rows.h"
 #include "attention.h"
+#include "screened.h"
 
 MATMULS(f32)
 MATMULS(f16)

@@ -227,7 +227,7 @@ def write_onnx(path: Path, tensors: dict[str, NDArray[np.float32]], *, gemma: bo
 
 @pytest.fixture(scope="session")
 def torch_decoder() -> Callable[..., Any]:
-    """``torch_decoder(package, precision, context=..., choices=0)``: our decoder in torch, of an archive's bytes.
+    """``torch_decoder(package, precision, context=...)``: our decoder in torch, of an archive's bytes.
 
     Calling it with tokens gives (ids [n], logits [n, vocabulary]) as arrays, from position 0.
     """
@@ -236,13 +236,12 @@ def torch_decoder() -> Callable[..., Any]:
     from paceline.compile.decoder import Decoder
     from paceline.compile.package import open_weights, read_package
     from paceline.compile.parameters import parameters
-    from paceline.costmodel import cut_head
 
     def make(
-        folder: Path, precision: Any, *, context: int = 64, choices: int = 0, decoder: type[Decoder] = Decoder
+        folder: Path, precision: Any, *, context: int = 64, decoder: type[Decoder] = Decoder
     ) -> Callable[..., Any]:
         package = read_package(folder)
-        spec, weights = cut_head(package.spec, choices), open_weights(folder, package)
+        spec, weights = package.spec, open_weights(folder, package)
         model = decoder(spec, precision, context)
         stored: dict[str, list[NDArray[Any]]] = {}
         for parameter in parameters(spec, context):

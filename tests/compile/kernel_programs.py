@@ -19,7 +19,7 @@ from paceline.compile.package import open_weights, read_package
 from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.tools import Children
-from paceline.costmodel import ModelSpec, cache_kind, cache_rows
+from paceline.costmodel import ModelSpec, cache_kind, cache_rows, screened_head
 from paceline.targets import Dtype, ProcessingUnit
 from tests.compile.rounded_caches import rounded_keys, rounded_values
 from tests.emulator import SITE, emulator
@@ -85,11 +85,14 @@ class Tiny:
         return [rounded_keys(keys)[0].view(np.int8), rounded_values(values)[0].view(np.int8)]
 
 
-def tiny(package: Path, precision: str, folder: Path, *, context: int, widths: tuple[int, ...]) -> Tiny:
-    """The model of ``package``; ``folder`` is a new one."""
+def tiny(
+    package: Path, precision: str, folder: Path, *, context: int, widths: tuple[int, ...], draft_vocabulary: int = 0
+) -> Tiny:
+    """The model of ``package``, as a drafter where it has a draft vocabulary; ``folder`` is a new one."""
     read, weights = read_package(package), folder / "weights.irpa"
-    write_archive(open_weights(package, read), read.spec, PACKED[precision], context, weights)
-    return Tiny(read.spec, precision, weights, context, widths)
+    spec = screened_head(read.spec, draft_vocabulary, precision)
+    write_archive(open_weights(package, read), spec, PACKED[precision], context, weights)
+    return Tiny(spec, precision, weights, context, widths)
 
 
 def native() -> tuple[str, ...]:

@@ -28,12 +28,6 @@ def test_logits_are_those_of_transformers(
     assert (ids == wanted.argmax(1)).all()
 
 
-def test_a_head_that_is_cut_short_gives_the_first_logits(tiny_package: Callable[..., Path], torch_decoder: Any) -> None:
-    package = tiny_package("llama")
-    whole, (ids, logits) = (torch_decoder(package, F32(), choices=count)(TOKENS) for count in (0, 100))
-    assert (logits == whole[1][:, :100]).all() and (ids == logits.argmax(1)).all() and (ids != whole[0]).any()
-
-
 def test_words_and_bytes_are_the_same_numbers(tiny_package: Callable[..., Path], torch_decoder: Any) -> None:
     package = tiny_package("gemma3")
     as_bytes = torch_decoder(package, Int8())(TOKENS)[1]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from paceline.compile.int4 import GROUP
 from paceline.compile.kernel_calls import CACHES, object_of
 from paceline.compile.kernel_program import row_bytes
+from paceline.compile.packing import PACKED, SIGNS
 from paceline.costmodel.work import LANES
 from paceline.targets import load_soc
 from paceline.targets.instruction_sets import SETS, instruction_set
@@ -23,6 +24,7 @@ from tests.compile.kernel_scheme import HIGH
 from tests.compile.rounded_caches import rounded_keys, rounded_values
 
 COLUMNS = 2 * GROUP
+NO_LOGIT = np.float32(-1e30)
 MOST = 128  # what four activations of one sign may come to: 255 * 128 is 32640, and sixteen bits hold 32767
 # Sizes that make fours full, uneven or empty, of both signs.
 SIZES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 1.0, 1.5, 30.0, 1e4])
@@ -31,7 +33,7 @@ EXTREMES = st.lists(st.sampled_from([-127, 0, 1, 127]), min_size=COLUMNS, max_si
 
 CALLED = (
     *("quantise_int8", "quantise_int4", "matmul_int8_store", "matmul_int4_store"),
-    *("attention_f32", "attention_int8", "rope_store_int8"),
+    *("screened_int8", "screened_int4", "attention_f32", "attention_int8", "rope_store_int8"),
 )
 ROUNDED = 0.08  # of normal values that are mixed, by rounded queries and weights. Seen: 0.05, of few keys
 pytestmark = [pytest.mark.cpu, needs_clang]
@@ -187,6 +189,30 @@ def test_the_largest_nibbles_are_multiplied_exactly(
     scales, lows = (half.astype(np.float64) * factor for half in halves[::LANES])
     terms = np.stack([(whole * w.reshape(-1, GROUP)).sum(1) * scale[:, 0] * scales, -whole.sum(1) * scale[:, 0] * lows])
     assert out == pytest.approx(np.full(LANES, terms.sum()), abs=1e-6 * np.abs(terms).sum() + 1e-30)
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+@pytest.mark.parametrize("choices", [1, 200, 2000])
+def test_a_screened_head_computes_the_blocks_whose_signs_promise_most(kernels: Any, name: str, choices: int) -> None:
+    channels, runs = 2100, (slice(0, 128), slice(128, 132))  # the second is short, and so is its last block
+    source = np.random.default_rng(choices)
+    w = source.normal(size=(channels, COLUMNS)).astype(np.float32)
+    row = _rounded(kernels, source.normal(size=COLUMNS).astype(np.float32), to=name)
+    (block,), (signs,) = PACKED[name].store(w).values(), SIGNS.store(w).values()
+    logits = np.zeros(channels, np.float32)
+    for part, _ in enumerate(runs):
+        arrays = (row, block, signs, np.zeros(2, np.int32), logits)
+        sizes = map(ctypes.c_size_t, (1, channels, COLUMNS, choices, part))
+        getattr(kernels, f"screened_{name}")(*map(_pointer, arrays), *sizes)
+    whole, scale, *_ = _parts(row) if name == "int8" else _parts_int4(row)
+    promised = np.where(w >= 0, 1, -1) @ (whole * scale).ravel() * np.abs(w).mean(1)
+    promise = np.pad(promised, (0, -channels % LANES)).reshape(-1, LANES).max(1)
+    computed = np.pad(logits != NO_LOGIT, (0, -channels % LANES), "edge").reshape(-1, LANES)
+    assert (computed.all(1) == computed.any(1)).all()
+    for run in runs:
+        found = computed[run, 0]
+        assert found.sum() == -(-(run.stop - run.start) * choices // channels)
+        assert promise[run][found].min() >= promise[run][~found].max(initial=-np.inf) - 1e-4
 
 
 HEADS = st.tuples(st.integers(1, 2), st.integers(1, 5), st.sampled_from([8, 24, 32, 40, 64, 128, 256]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from paceline.compile.int4 import Blocks, dequantise, quantise
-from paceline.compile.packing import PACKED, PackedInt4
+from paceline.compile.packing import PACKED, SIGNS, PackedInt4
 from paceline.compile.precision import F16, PRECISIONS, Int8
 from paceline.costmodel.work import LANES
 from tests.compile.packed import read_int4
@@ -57,6 +57,19 @@ def assert_same(found: Blocks, wanted: Blocks) -> None:
     rows = wanted.nibbles.shape[0]
     for name in ("nibbles", "scales", "lows", "d", "dmin"):
         assert (getattr(found, name)[:rows] == getattr(wanted, name)).all(), name
+
+
+@given(shapes)
+def test_signs(shape: tuple[int, int, int]) -> None:
+    block = matrix(shape)
+    (raw,) = SIGNS.store(block).values()
+    assert raw.shape == SIGNS.parts(*shape[:2])["packed"].shape
+    wanted = whole(block, -(-shape[1] // 32) * 32)
+    assert raw[:, :64].copy().view(np.float32).reshape(-1) == pytest.approx(np.abs(wanted).mean(1), rel=1e-5)
+    for row, column in np.ndindex(wanted.shape):
+        group, bit, byte = column // 32, column % 32 // 4, column % 4
+        found = raw[row // LANES, 64 + group * 64 + row % LANES * 4 + byte] >> bit & 1
+        assert found == (wanted[row, column] >= 0)
 
 
 @given(shapes)

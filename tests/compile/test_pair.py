@@ -24,9 +24,12 @@ def test_only_a_drafter_chooses_among_fewer_ids(tiny_package: Callable[..., Path
     package = tiny_package("llama")
     ids = read_package(package).spec.vocabulary
     target, drafter = candidates(package, "f32", package, "int8", 100)
-    assert (target.package.spec.choices, drafter.package.spec.choices, drafter.same_as_target) == (ids, 100, True)
+    found = target.package.spec.draft_vocabulary, drafter.package.spec.draft_vocabulary
+    assert (*found, drafter.same_as_target) == (0, 100, True)
     assert candidates(package, "f32", package, "int8", ids) == candidates(package, "f32", package, "int8")
     with pytest.raises(UsageError, match=f"{ids + 1} is not within the {ids} ids"):
         candidates(package, "f32", package, "int8", ids + 1)
+    with pytest.raises(UsageError, match="draft vocabulary 100 needs a drafter in int8 or int4, not f16"):
+        candidates(package, "f32", package, "f16", 100)
     with pytest.raises(UsageError, match="draft vocabulary 100 means nothing without a drafter"):
         candidates(package, "f32", None, "int8", 100)

@@ -60,11 +60,9 @@ def test_a_manifest_that_names_another_matrix_is_refused(name: str) -> None:
         msgspec.convert(document, ModelSpec)
 
 
-def test_a_traced_program_holds_all_logits_before_it_drops_those_beyond_a_cut() -> None:
-    cut = msgspec.structs.replace(SPEC, draft_vocabulary=10)
-    sizes = [footprint(cut, weights=0, context=50, width=4, traced=traced).logits for traced in (False, True)]
-    assert sizes == [4 * 10 * 4, 4 * (10 + 32) * 4]
-    assert footprint(SPEC, weights=0, context=50, width=4, traced=True).logits == 4 * 32 * 4
+def test_signs_of_a_screened_head_count() -> None:
+    screened = msgspec.structs.replace(SPEC, draft_vocabulary=10)
+    assert weights_bytes(screened, "int8") - weights_bytes(SPEC, "int8") == 32 * (32 // 8 + 4)  # 8 columns are padded
 
 
 def test_an_untied_head_counts() -> None:

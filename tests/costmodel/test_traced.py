@@ -18,7 +18,7 @@ from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_on
 from paceline.compile.tools import Children
-from paceline.costmodel import ModelSpec, cache_bytes, cut_head, find_model, forward, weights_bytes
+from paceline.costmodel import ModelSpec, cache_bytes, find_model, forward, weights_bytes
 from paceline.costmodel.traced import Program, packed_bytes, program_on, traced_traffic
 from paceline.targets import Dtype, ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS
@@ -97,23 +97,6 @@ def test_kernels_dispatch_what_is_counted_and_copy_nothing(
         work = forward(spec, width=width, context=CONTEXT, precision=precision, program="kernels")
         assert found[f"step_{width}"] == Counted(dispatches=work.dispatches)
     assert "initializer" not in found
-
-
-@pytest.mark.parametrize(
-    ("precision", "unit"),
-    [("f32", CPU), ("int8", CPU), ("int8", GPU), ("f32", WORDS), ("int8", WORDS)],
-    ids=lambda value: f"{value.kind}{value.storage_bits}" if isinstance(value, ProcessingUnit) else str(value),
-)
-def test_a_head_that_is_cut_short_costs_a_launch_at_most(
-    tiny_package: Callable[..., Path], ask: Callable[..., dict[str, Counted]], precision: Dtype, unit: ProcessingUnit
-) -> None:
-    spec = cut_head(read_package(tiny_package("llama")).spec, 100)
-    found = ask(captured(spec, precision, (1, 4), unit), unit)
-    program = program_on(unit, kernels=False)
-    for width in (1, 4):
-        work = forward(spec, width=width, context=CONTEXT, precision=precision, program=program)
-        step = found[f"step_{width}"]
-        assert 0 <= step.dispatches + len(step.copies) - work.dispatches <= 1, width
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from paceline.costmodel import (
     matrix_bytes,
     parameters,
 )
+from paceline.costmodel.memory import signs_bytes
 from paceline.costmodel.traced import Program
 from paceline.costmodel.work import elementwise, feed_forward, kernels_take
 from paceline.targets import Dtype
@@ -87,21 +88,25 @@ def test_kernels_are_a_handful_of_launches_and_do_what_has_to_be_done(precision:
     assert called.operations == traced.operations and called.bytes < traced.bytes
 
 
-@pytest.mark.parametrize("precision", ["f32", "int8", "int4"])
-def test_a_head_that_is_cut_short_is_read_as_far(precision: Dtype) -> None:
-    cut = msgspec.structs.replace(TINY, draft_vocabulary=TINY.vocabulary // 4)
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_screened_head_reads_its_signs_and_what_each_token_chooses(precision: Dtype) -> None:
+    some = TINY.vocabulary // 4
+    screened = msgspec.structs.replace(TINY, draft_vocabulary=some)
 
     def works(program: Program) -> tuple[Work, Work]:
-        whole, less = (forward(spec, width=2, context=64, precision=precision, program=program) for spec in (TINY, cut))
+        whole, less = (
+            forward(spec, width=2, context=64, precision=precision, program=program) for spec in (TINY, screened)
+        )
         return whole, less
 
     whole, less = works("kernels")
-    rest = TINY.vocabulary - cut.choices
-    stored = "int8" if precision == "int4" and TINY.tied else precision
-    assert whole.bytes_read - less.bytes_read == matrix_bytes(rest, TINY.hidden, stored)
-    assert whole.logits - less.logits == 2 * rest
-    whole, less = works("cpu")
-    assert whole.bytes == less.bytes and less.logits == 2 * cut.choices
+    stored: Dtype = "int8" if precision == "int4" and TINY.tied else precision
+    head, chosen = (matrix_bytes(rows, TINY.hidden, stored) for rows in (TINY.vocabulary, some))
+    activations = TINY.hidden * 4
+    assert whole.bytes_read - less.bytes_read == head - signs_bytes(TINY) - 2 * (chosen + activations)
+    assert less.operations - whole.operations == 2 * 2 * some * TINY.hidden
+    assert (less.logits, less.dispatches) == (whole.logits, whole.dispatches)
+    assert works("cpu")[0] == works("cpu")[1]
 
 
 def test_what_is_four_bits_already_is_read_so() -> None:

@@ -30,7 +30,7 @@ def page(
     target: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " f32 unless said.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="The new folder.")],
     drafter: Annotated[str, typer.Option(metavar="DIR", help=_MODEL + " int8 unless said.")] = "",
-    draft_vocabulary: DraftVocabulary = 0,
+    draft_vocabulary: DraftVocabulary = None,
     context: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of prompt and answer together; default 512 or the model's.")
     ] = None,
@@ -112,8 +112,9 @@ def _show(bundle: Bundle, output: Path) -> None:
             where = ", ".join(f"{unit} ({model.kernels.get(unit, 'traced')})" for unit in units)
             size = f"{bundle.files[name].bytes / 1e6:.1f} MB of weights"
             print(f"  {model.role} {model.spec.name} {model.precision}: {where}; {size}")
-        if model.spec.draft_vocabulary:
-            print(f"    drafts among the first {model.spec.choices} of {model.spec.vocabulary} ids")
+        if model.spec.draft_vocabulary and model.kernels:
+            where = ", ".join(model.kernels)
+            print(f"    drafts among {model.spec.draft_vocabulary} of {model.spec.vocabulary} ids on {where}")
         for unit, needs in model.needs.items():
             print(f"    {unit}: {_checked(needs, bundle.soc.unit(unit))}")
     for failure in bundle.failures:

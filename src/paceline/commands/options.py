@@ -40,7 +40,13 @@ MinConfidence = Annotated[
 ]
 MaxDraftLength = Annotated[int, typer.Option(min=0, max=64, help="Longest draft to consider.")]
 DraftVocabulary = Annotated[
-    int, typer.Option(metavar="N", min=0, help="The drafter chooses among the first N ids only (default: all).")
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Ids among which the drafter chooses, the likeliest by the signs of its head; 0 is all "
+        "(default: a sixteenth of a long head in int8 or int4).",
+    ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first prompts, this many.")]
 Tokens = Annotated[int, typer.Option(min=2, help="Tokens to generate after each prompt.")]

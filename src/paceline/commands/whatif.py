@@ -70,7 +70,7 @@ def page(
     soc: SocName,
     target: _Target,
     drafter: _Drafter = "",
-    draft_vocabulary: DraftVocabulary = 0,
+    draft_vocabulary: DraftVocabulary = None,
     alpha: _Alpha = None,
     acceptance: _Acceptance = None,
     precision: _Precision = None,
@@ -93,7 +93,7 @@ def page(
     of it. With --sweep, print what is best at every point instead.
     """
     from paceline.commands import whatif_options as read
-    from paceline.costmodel import drafter_choosing, read_acceptance, read_calibration, whole_head
+    from paceline.costmodel import check_draft_vocabulary, read_acceptance, read_calibration, whole_head
     from paceline.files import check_place
     from paceline.models import model_named
     from paceline.partition.axis import read_axis
@@ -104,14 +104,15 @@ def page(
     check_options(plot, chart, axes=axes, beside=csv)
     if csv is not None:
         check_place(csv)
-    drafter_spec = drafter_choosing(model_named(drafter) if drafter else None, draft_vocabulary)
+    check_draft_vocabulary(draft_vocabulary, drafts=bool(drafter))
     board = _soc(soc)
     overrides = read.read_overrides(board, override or ())
     read.check_sweep_options(axes, board, alpha=alpha, context=context, overrides=overrides, all_lengths=all_lengths)
     question = Question(
         soc=with_figures(board, overrides),
         target=whole_head(model_named(target)),
-        drafter=drafter_spec,
+        drafter=model_named(drafter) if drafter else None,
+        draft_vocabulary=draft_vocabulary,
         precisions=read.read_pairs(precision or _PRECISIONS, drafts=bool(drafter)),
         cpu_cores=read.read_cores(cores),
         context=context,

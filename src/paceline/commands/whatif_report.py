@@ -35,7 +35,7 @@ _POINT_HEADER = (
 
 def show(question: Question, answer: WhatIf, inverse: BreakEven | None, *, all_lengths: bool) -> None:
     """Print the answer for people: the best, the table, the inverse questions, what was ruled out, what is unsure."""
-    among = f" among its first {answer.draft_vocabulary} ids" if answer.draft_vocabulary else ""
+    among = f" among {answer.draft_vocabulary} ids" if answer.draft_vocabulary else ""
     models = f"{answer.target} with {answer.drafter} drafting{among}" if answer.drafter else answer.target
     taught = "calibrated " if question.calibration else ""
     print(f"{models} on {answer.soc}: predicted by a {taught}roofline, context {answer.context}")
@@ -203,7 +203,7 @@ def points_json(question: Question, found: Sweep) -> None:
         "soc": question.soc.name,
         "target": question.target.name,
         "drafter": drafter.name if drafter else None,
-        "draft_vocabulary": drafter.draft_vocabulary if drafter else 0,
+        "draft_vocabulary": question.draft_vocabulary,
     }
     console.print_json({**models, "axes": found.axes, "points": list(found.points())})
 
