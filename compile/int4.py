@@ -2,9 +2,8 @@
 
     weight = d * scale * nibble - dmin * low
 
-with a nibble a weight, a byte of scale and of low a group, a half of d and of dmin a super-block. GGUF's Q4_K is the
-same with 6 bits of scale and of low, and maps onto it exactly. Columns are padded to whole groups; the last
-super-block of a row may be shorter.
+with a nibble a weight, six bits of scale and of low a group, a half of d and of dmin a super-block, as in GGUF's Q4_K,
+which maps onto it exactly. Columns are padded to whole groups; the last super-block of a row may be shorter.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 GROUP, SUPER_BLOCK = 32, 256
 MOST = 15  # of a nibble
 _GROUPS = SUPER_BLOCK // GROUP
-_MOST_BYTE = 255
+_MOST_FACTOR = 63  # of a scale or a low
 _CHUNK = 1 << 15  # weights that are searched at once: what a search keeps fits a core's own cache
 # Steps of the finest grids that are tried over a group's range: a range slightly too small or too large often rounds
 # better, and how much depends on the group.
@@ -31,7 +30,7 @@ _Q4_K_BYTES, _Q4_K_SCALES = 144, slice(4, 16)  # of a super-block, and where its
 class Blocks:
     """A matrix in this format; ``columns`` are padded to whole groups of 32.
 
-    nibbles u8 [rows, columns] of 0 to 15, scales and lows u8 [rows, groups], d and dmin f16 [rows, super-blocks].
+    nibbles u8 [rows, columns] up to 15, scales and lows u8 [rows, groups] up to 63, d and dmin f16 [rows, super-blocks].
     """
 
     nibbles: NDArray[np.uint8]
@@ -125,8 +124,8 @@ def _quantised(block: NDArray[np.float32]) -> Blocks:
     largest = np.abs(x).max(0)
     # at most 1, sums of cubes stay within f32
     scale, low = (found * largest for found in _fitted(x * _inverse(largest)))
-    d, scales = _in_bytes(scale.reshape(rows, -1))
-    dmin, lows = _in_bytes(low.reshape(rows, -1))
+    d, scales = _in_six_bits(scale.reshape(rows, -1))
+    dmin, lows = _in_six_bits(low.reshape(rows, -1))
     nibbles = _nibbles(x, _inverse(_of_groups(d, scales).ravel()), _of_groups(dmin, lows).ravel())
     return Blocks(nibbles.T.astype(np.uint8, order="C").reshape(rows, columns), scales, lows, d, dmin)
 
@@ -181,19 +180,19 @@ def _nibbles(x: NDArray[np.float32], inverse: NDArray[np.float32], low: NDArray[
     return np.clip(found, 0, MOST, out=found)
 
 
-def _in_bytes(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-    """values [rows, groups] >= 0 as a half a super-block times a byte a group."""
+def _in_six_bits(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+    """values [rows, groups] >= 0 as a half a super-block times six bits a group."""
     firsts = np.arange(0, values.shape[1], _GROUPS)
-    wanted, most = np.maximum.reduceat(values, firsts, axis=1) / np.float32(_MOST_BYTE), np.finfo(np.float16).max
+    wanted, most = np.maximum.reduceat(values, firsts, axis=1) / np.float32(_MOST_FACTOR), np.finfo(np.float16).max
     unit = np.minimum(wanted, most).astype(np.float16)
     # rounded up: halves this small are coarse, and a unit too small could not reach the largest value
     unit = np.where(unit < wanted, np.nextafter(unit, most), unit)
     levels = np.rint(values * np.repeat(_inverse(unit.astype(np.float32)), _GROUPS, axis=1)[:, : values.shape[1]])
-    return unit, np.minimum(levels, _MOST_BYTE).astype(np.uint8)
+    return unit, np.minimum(levels, _MOST_FACTOR).astype(np.uint8)
 
 
 def _of_groups(unit: NDArray[np.float16], levels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A half a super-block times a byte a group: f32 [rows, groups]."""
+    """A half a super-block times six bits a group: f32 [rows, groups]."""
     return np.repeat(unit.astype(np.float32), _GROUPS, axis=1)[:, : levels.shape[1]] * levels.astype(np.float32)
 
 

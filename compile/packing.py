@@ -5,8 +5,9 @@ a model is loaded. ``compile/kernels/matmul.h`` reads what this writes:
 
     f32, f16    [columns][16]
     int8        f32 scale [16], then [columns / 4][16][4] bytes, each a weight plus 128
-    int4        a super-block after the other: f16 d and dmin [16], by group scale and low u8 [16], by group nibbles
-                [4][16][4], the low half of byte j of word i being column 8i + j and the high half 8i + 4 + j
+    int4        a super-block after the other: f16 d and dmin [16], by group 24 bytes of factors (each scale with the
+                upper two bits of its low above it, then the lower four of lows 0 to 7, with 8 to 15 above them), by
+                group nibbles [4][16][4], the low half of byte j of word i being column 8i + j, the high half 8i + 4 + j
     signs       f32 mean size [16], then by group [16][4] bytes, bit i of byte j being set where column 4i + j is not
                 negative: of the head of a drafter, beside the head itself
 
@@ -33,7 +34,7 @@ from paceline.targets import Dtype
 FORM = "packed"
 _SIGN = np.uint8(128)  # added to a weight: one operand of x86's products of bytes has no sign
 _GROUPS = SUPER_BLOCK // GROUP
-_ALIGNED = 64
+_ALIGNED, _FACTOR_BYTES = 64, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,18 @@ def _int8_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.concatenate([_raw(_lanes_last(scale)), _raw(_words(biased))], axis=1)
 
 
+def _factors(scales: NDArray[np.uint8], lows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Six bits each of [..., 16] and [..., 16] as bytes [..., 24]."""
+    lower = lows & np.uint8(15)
+    rest = lower[..., : LANES // 2] | lower[..., LANES // 2 :] << np.uint8(4)
+    return np.concatenate([scales | lows >> np.uint8(4) << np.uint8(6), rest], axis=-1)
+
+
 def _int4_bytes(blocks: Blocks) -> NDArray[np.uint8]:
     """Super-blocks one after the other, each as ``kernels/matmul.h`` wants it."""
     pairs = blocks.nibbles.reshape(blocks.nibbles.shape[0], -1, 2, BYTES_PER_WORD)
     nibbles = _words((pairs[:, :, 0] | pairs[:, :, 1] << np.uint8(4)).reshape(pairs.shape[0], -1))
-    factors = np.stack([_lanes_last(blocks.scales), _lanes_last(blocks.lows)], axis=2)
+    factors = _factors(_lanes_last(blocks.scales), _lanes_last(blocks.lows))
     halves = np.stack([_lanes_last(blocks.d), _lanes_last(blocks.dmin)], axis=2)
     pieces = []
     for index in range(halves.shape[1]):
@@ -133,12 +141,12 @@ def _sign_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _int4_block_bytes(columns: int) -> int:
-    """Nibbles, and of each super-block two halves, then scales and lows in whole lines of 64 bytes."""
+    """Nibbles, and of each super-block two halves, then factors in whole lines of 64 bytes."""
     groups = columns // GROUP
     whole, rest = divmod(groups, _GROUPS)
-    heads = whole * (_ALIGNED + 2 * LANES * _GROUPS)
+    heads = whole * (_ALIGNED + _FACTOR_BYTES * _GROUPS)
     if rest:
-        heads += _ALIGNED + -(-2 * LANES * rest // _ALIGNED) * _ALIGNED
+        heads += _ALIGNED + -(-_FACTOR_BYTES * rest // _ALIGNED) * _ALIGNED
     return heads + groups * GROUP * LANES // 2
 
 

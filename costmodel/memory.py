@@ -9,7 +9,7 @@ from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
 _F32 = 4
-_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share two bytes, and two halves
+_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share twelve bits, and two halves
 # What int4 keeps at int8: a tenth of the weights of a layer, of whose cost in perplexity q, k, v had over a quarter and
 # o a fifth (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
 KEPT_BY_INT4 = frozenset({"embedding", "qkv", "o"})
@@ -19,14 +19,14 @@ ELEMENT: dict[Dtype, int] = {"f32": 4, "f16": 2, "int8": 1}
 def matrix_bytes(rows: int, columns: int, precision: Dtype) -> int:
     """Bytes of one weight matrix [rows, columns], its scales included: an f32 a row at int8, see below for int4."""
     if precision == "int4":
-        return rows * _int4_row(columns)
+        return _int4_bytes(rows, columns)
     return rows * (columns * ELEMENT[precision] + (_F32 if precision == "int8" else 0))
 
 
-def _int4_row(columns: int) -> int:
-    """Bytes of a row: nibbles of whole groups, a scale and a low byte a group, two f16 a super-block."""
-    groups = -(-columns // _GROUP)
-    return groups * (_GROUP // 2 + 2) + -(-columns // _INT4_SUPER_BLOCK) * 4
+def _int4_bytes(rows: int, columns: int) -> int:
+    """Nibbles of whole groups, six bits of scale and of low a group, two f16 a super-block."""
+    groups = rows * -(-columns // _GROUP)
+    return groups * _GROUP // 2 + groups * 12 // 8 + rows * -(-columns // _INT4_SUPER_BLOCK) * 4
 
 
 def stored_as(matrix: str, precision: Dtype) -> Dtype:

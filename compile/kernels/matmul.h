@@ -46,8 +46,19 @@ INLINE void block_int8(const int rows, const uint8_t *w, Activations x, f32x16 *
   UNROLL for (int m = 0; m < rows; m++) y[m] = total[m] * scale;
 }
 
-// Block: super-blocks of up to 8 groups: f16 d [16], f16 dmin [16], then by group u8 s [16], u8 m [16] (padded to whole
-// 64 bytes), then by group 4 x [16][4] bytes: the low nibble is column 8 i + j, the high one column 8 i + 4 + j.
+// The six bits of scale s and of low m of a group, in FACTORS bytes: s of each channel with the upper two bits of m above
+// it, then the lower four of m of channels 0 to 7, with those of channels 8 to 15 above them.
+#define FACTORS 24
+INLINE f32x16 scale_factors(const uint8_t *p) { return __builtin_convertvector(*(const u8x16 *)p & 63, f32x16); }
+INLINE f32x16 low_factors(const uint8_t *p) {
+  const u8x8 rest = *(const u8x8 *)(p + LANES), even = rest & 15, odd = rest >> 4;
+  const u8x16 lower = __builtin_shufflevector(even, odd, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return __builtin_convertvector(lower | (*(const u8x16 *)p >> 6 << 4), f32x16);
+}
+
+// Block: super-blocks of up to 8 groups: f16 d [16], f16 dmin [16], then by group its factors (padded to whole 64 bytes),
+// then by group 4 x [16][4] bytes: the low nibble is column 8 i + j, the high one column 8 i + 4 + j.
+INLINE size_t factor_bytes(size_t groups) { return (groups * FACTORS + 63) / 64 * 64; }
 INLINE void block_int4(const int rows, const uint8_t *w, Activations x, f32x16 *y) {
   const size_t groups = x.columns / GROUP;
   f32x16 total[MOST_ROWS];
@@ -56,9 +67,9 @@ INLINE void block_int4(const int rows, const uint8_t *w, Activations x, f32x16 *
     const size_t end = first + SUPER < groups ? first + SUPER : groups;
     const f32x16 d = load_f16(w), dmin = load_f16(w + 32);
     const uint8_t *factors = w + 64;
-    w = factors + (end - first + 1) / 2 * 64;
-    for (size_t g = first; g < end; g++, factors += 32, w += GROUP / 2 * LANES) {
-      const f32x16 s = load_u8(factors) * d, low = load_u8(factors + 16) * dmin;
+    w = factors + factor_bytes(end - first);
+    for (size_t g = first; g < end; g++, factors += FACTORS, w += GROUP / 2 * LANES) {
+      const f32x16 s = scale_factors(factors) * d, low = low_factors(factors) * dmin;
       TILES {
         i32x16 a[TILE];
         dot_int4(tile_rows(rows, t), a, w, from_row(x, t), g);
@@ -79,7 +90,7 @@ INLINE size_t bytes_f16(size_t columns) { return columns * 32; }
 INLINE size_t bytes_int8(size_t columns) { return 64 + columns * 16; }
 INLINE size_t bytes_int4(size_t columns) {
   const size_t groups = columns / GROUP, rest = groups % SUPER;
-  return groups * 256 + groups / SUPER * 320 + (rest ? 64 + (rest + 1) / 2 * 64 : 0);
+  return groups * 256 + groups / SUPER * (64 + factor_bytes(SUPER)) + (rest ? 64 + factor_bytes(rest) : 0);
 }
 INLINE size_t stride_f32(size_t columns) { return columns * 4; }
 INLINE size_t stride_f16(size_t columns) { return columns * 4; }

@@ -13,6 +13,7 @@
 typedef float f32x16 __attribute__((ext_vector_type(16), aligned(4), may_alias));
 typedef int32_t i32x16 __attribute__((ext_vector_type(16), aligned(4), may_alias));
 typedef uint8_t u8x16 __attribute__((ext_vector_type(16), aligned(1), may_alias));
+typedef uint8_t u8x8 __attribute__((ext_vector_type(8), aligned(1), may_alias));
 typedef uint8_t u8x64 __attribute__((ext_vector_type(64), aligned(1), may_alias));
 typedef _Float16 f16x16 __attribute__((ext_vector_type(16), aligned(2), may_alias));
 typedef int32_t word __attribute__((aligned(1), may_alias));
@@ -23,7 +24,6 @@ INLINE f32x16 bits_f32(i32x16 x) { return __builtin_bit_cast(f32x16, x); }
 INLINE i32x16 bits_i32(f32x16 x) { return __builtin_bit_cast(i32x16, x); }
 INLINE f32x16 load(const void *p) { return *(const f32x16 *)p; }
 INLINE f32x16 load_f16(const void *p) { return __builtin_convertvector(*(const f16x16 *)p, f32x16); }
-INLINE f32x16 load_u8(const void *p) { return __builtin_convertvector(*(const u8x16 *)p, f32x16); }
 INLINE f32x16 to_f32(i32x16 x) { return __builtin_convertvector(x, f32x16); }
 
 // The first `count` of sixteen values, the others zero.

@@ -20,10 +20,11 @@ def read_int4(raw: NDArray[np.uint8], groups: int) -> Blocks:
         for index in range(supers):
             some = min(8, groups - index * 8)
             d[row, index], dmin[row, index] = block[at : at + 64].view(np.float16).reshape(2, LANES)[:, lane]
-            factors, words = at + 64, at + 64 + -(-some * 32 // 64) * 64
+            factors, words = at + 64, at + 64 + -(-some * 24 // 64) * 64
             for group in range(some):
-                place, own = index * 8 + group, factors + group * 32 + lane
-                scales[row, place], lows[row, place] = block[own], block[own + LANES]
+                place, own = index * 8 + group, factors + group * 24
+                rest = block[own + LANES + lane % 8] >> (4 if lane >= 8 else 0) & 15
+                scales[row, place], lows[row, place] = block[own + lane] & 63, block[own + lane] >> 6 << 4 | rest
                 for i, j in np.ndindex(4, 4):
                     byte = block[words + group * 256 + i * 64 + lane * 4 + j]
                     nibbles[row, place * 32 + 8 * i + j] = byte & 15

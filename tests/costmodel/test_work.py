@@ -112,8 +112,8 @@ def test_a_screened_head_reads_its_signs_and_what_each_token_chooses(precision: 
 def test_what_is_four_bits_already_is_read_so() -> None:
     wide = msgspec.structs.replace(TINY, hidden=256, head_size=64)
     exact = msgspec.structs.replace(wide, exact_int4=("layers.0.qkv", "layers.1.o"))
-    # q, k, v are 256 + 128 + 128 rows and o 256, of 256 columns: a byte each and a scale; half of it, 8 * 2 and 4
-    cases: dict[Program, int] = {"kernels": 768 * (256 + 4 - (128 + 16 + 4)), "cpu": 0}
+    # q, k, v are 256 + 128 + 128 rows and o 256, of 256 columns: a byte each and a scale; half of it, 8 * 12 bits and 4
+    cases: dict[Program, int] = {"kernels": 768 * (256 + 4 - (128 + 12 + 4)), "cpu": 0}
     for program, saved in cases.items():
         before, after = (
             forward(spec, width=1, context=64, precision="int4", program=program).bytes for spec in (wide, exact)
@@ -142,7 +142,7 @@ def test_int8_reads_about_a_quarter() -> None:
 def test_int4_reads_half_of_int8_in_the_feed_forward_blocks() -> None:
     int8, int4 = (feed_forward(LLAMA_3_2_3B, 1, precision) for precision in ("int8", "int4"))
     assert int8.operations == int4.operations
-    assert int4.bytes_read / int8.bytes_read == pytest.approx(0.58, abs=0.01)
+    assert int4.bytes_read / int8.bytes_read == pytest.approx(0.56, abs=0.01)
 
 
 @given(st.integers(1, 32), st.integers(1, 200))
