@@ -30,7 +30,7 @@ _Q4_K_BYTES, _Q4_K_SCALES = 144, slice(4, 16)  # of a super-block, and where its
 class Blocks:
     """A matrix in this format; ``columns`` are padded to whole groups of 32.
 
-    nibbles u8 [rows, columns] up to 15, scales and lows u8 [rows, groups] up to 63, d and dmin f16 [rows, super-blocks].
+    nibbles u8 [rows, columns] to 15, scales and lows u8 [rows, groups] to 63, d and dmin f16 [rows, super-blocks].
     """
 
     nibbles: NDArray[np.uint8]
