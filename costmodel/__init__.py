@@ -28,6 +28,7 @@ from paceline.costmodel.memory import (
     matrix_bytes,
     parameters,
     stored_as,
+    unread_parameters,
     weights_bytes,
 )
 from paceline.costmodel.model_spec import (
@@ -111,6 +112,7 @@ __all__ = [
     "screened_head",
     "speculative_round",
     "stored_as",
+    "unread_parameters",
     "weights_bytes",
     "whole_head",
 ]

@@ -10,6 +10,7 @@ from paceline.targets import Dtype
 
 _F32 = 4
 _GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share twelve bits, and two halves
+_FACTORS, _BLOCK, _LINE = 24, 16, 64  # bytes of a group's factors for the rows of a block, and what these are padded to
 # What int4 keeps at int8: a tenth of the weights of a layer, of whose cost in perplexity q, k, v had over a quarter and
 # o a fifth (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
 KEPT_BY_INT4 = frozenset({"embedding", "qkv", "o"})
@@ -24,9 +25,11 @@ def matrix_bytes(rows: int, columns: int, precision: Dtype) -> int:
 
 
 def _int4_bytes(rows: int, columns: int) -> int:
-    """Nibbles of whole groups, six bits of scale and of low a group, two f16 a super-block."""
-    groups = rows * -(-columns // _GROUP)
-    return groups * _GROUP // 2 + groups * 12 // 8 + rows * -(-columns // _INT4_SUPER_BLOCK) * 4
+    """Nibbles of whole groups, two f16 a super-block, six bits of scale and of low a group, in whole lines."""
+    groups, most = -(-columns // _GROUP), _INT4_SUPER_BLOCK // _GROUP
+    whole, rest = divmod(groups, most)
+    factors = whole * most * _FACTORS + -(-rest * _FACTORS // _LINE) * _LINE
+    return rows * (groups * _GROUP // 2 + -(-groups // most) * 4) + rows * factors // _BLOCK
 
 
 def stored_as(matrix: str, precision: Dtype) -> Dtype:
@@ -37,6 +40,17 @@ def stored_as(matrix: str, precision: Dtype) -> Dtype:
 def signs_bytes(spec: ModelSpec) -> int:
     """Bytes of the signs of a head: a bit a weight of whole groups, and an f32 a row."""
     return spec.vocabulary * (-(-spec.hidden // _GROUP) * _GROUP // 8 + _F32)
+
+
+def unread_parameters(spec: ModelSpec, precision: Dtype) -> float:
+    """Of a drafter's screened head: as many parameters as have the bytes that its kernels do not read for a token."""
+    if not spec.draft_vocabulary:
+        return 0.0
+    whole, found = (
+        matrix_bytes(rows, spec.hidden, head_stored_as(spec, precision))
+        for rows in (spec.vocabulary, spec.draft_vocabulary)
+    )
+    return spec.vocabulary * spec.hidden * (1 - (signs_bytes(spec) + found) / whole)
 
 
 def bytes_saved_by_exact(spec: ModelSpec, precision: Dtype) -> int:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Table
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.costmodel import parameters
+from paceline.costmodel import parameters, unread_parameters
 from paceline.costmodel.arrays import in_place_of_number
+from paceline.partition.bundle import BundledModel
 from paceline.partition.candidates import Search
 from paceline.partition.figures import with_figures
 from paceline.partition.plan import NGRAM, Mapping
 from paceline.partition.points import Array, best_at, independent_at, moved
 from paceline.partition.synthetic import Question
 from paceline.partition.whatif import Row
+from paceline.targets import Dtype
 
 _OCTAVES, _STEPS = 6, 16  # bandwidths are looked at from 1/64 to 64 times the SoC's, so many an octave
 _GRID, _ZOOMS = 65, 3  # points at once, and how often the interval between two of them is looked into
@@ -144,12 +147,19 @@ def _largest_drafter(asked: _Asked) -> float | None:
     """A round that lasts scale * (draft + catch_up) + verify + host is no loss while it brings its tokens in time."""
     found = [candidate for candidate in asked.search.candidates() if candidate.round]
     plain = min(candidate.seconds for candidate in found if not candidate.draft_length)
-    scales = []
+    drafter, limits = asked.search.bundle.drafter, [0.0]
+    assert drafter is not None
     for candidate in found:
         costs, mapping = candidate.round, candidate.mapping
         if costs and mapping.drafter not in (None, NGRAM) and asked.counts(mapping, candidate.cores):
             spare = costs.tokens * (costs.plain if asked.row else plain) - costs.verify - costs.host
-            scales.append(spare / (costs.draft + costs.catch_up))
-    largest, drafter = max(scales), asked.question.drafter
-    assert drafter is not None
-    return largest * parameters(drafter) if largest > 0.0 else None
+            if spare > 0.0:
+                limits.append(_at_scale(drafter, mapping.drafter, spare / (costs.draft + costs.catch_up)))
+    return max(limits) or None
+
+
+def _at_scale(drafter: BundledModel, unit: str | None, scale: float) -> float:
+    """Parameters of a drafter whose passes take ``scale`` times as long; what it does not read stays as it is."""
+    screened = unit in drafter.kernels
+    unread = unread_parameters(drafter.spec, cast(Dtype, drafter.precision)) if screened else 0.0
+    return scale * (parameters(drafter.spec) - unread) + unread

@@ -81,7 +81,7 @@ class Question:
         most = min(CONTEXT, *(spec.context for _, spec in self.models))
         return most if self.context is None else self.context
 
-    def _compiled(self, pair: Pair) -> tuple[tuple[Role, ModelSpec], ...]:
+    def compiled(self, pair: Pair) -> tuple[tuple[Role, ModelSpec], ...]:
         """The models as ``compile`` makes them at these precisions."""
         if self.drafter is None:
             return self.models
@@ -114,7 +114,7 @@ class Question:
 
     def search(self, pair: Pair) -> Search:
         """Everything that could be run at these precisions."""
-        bundle = synthetic_bundle(self.soc, self._compiled(pair), pair, self.tokens)
+        bundle = synthetic_bundle(self.soc, self.compiled(pair), pair, self.tokens)
         return Search(
             bundle=bundle,
             times=RooflineTimes(bundle, tuple(sorted(self.cpu_cores)), self.calibration),

@@ -29,7 +29,7 @@ ROWS = 32 + 2 * (8 + 4 + 4 + 8 + 16 + 16 + 8)
         ("f32", 15 * 40 * 4),
         ("f16", 15 * 40 * 2),
         ("int8", 15 * 40 + 15 * 4),
-        ("int4", 15 * (64 // 2 + 2 * 12 // 8 + 4)),
+        ("int4", 15 * (64 // 2 + 64 // 16 + 4)),
     ],
 )
 def test_matrix_bytes_count_scales(precision: Dtype, expected: int) -> None:
@@ -46,15 +46,13 @@ def test_int4_keeps_attention_and_a_tied_head_in_bytes() -> None:
     fed = sum(rows for rows, _ in ffn_matrices(SPEC)) * SPEC.layers
     attended = SPEC.layers * sum(rows * (columns + 4) for rows, columns in layer_matrices(SPEC))
     # 8 and 16 columns are one group, padded
-    assert weights_bytes(SPEC, "int4") == 32 * (8 + 4) + attended + fed * (32 // 2 + 4) + fed * 12 // 8 + 4 * VECTORS
+    assert weights_bytes(SPEC, "int4") == 32 * (8 + 4) + attended + fed * (32 // 2 + 64 // 16 + 4) + 4 * VECTORS
 
 
 def test_what_a_checkpoint_has_in_four_bits_is_not_kept_in_eight() -> None:
     exact = msgspec.structs.replace(SPEC, exact_int4=("layers.0.qkv", "layers.1.qkv", "layers.1.o"))
     rows = 2 * (8 + 4 + 4) + 8
-    assert (
-        weights_bytes(SPEC, "int4") - weights_bytes(exact, "int4") == rows * ((8 + 4) - (32 // 2 + 4)) - rows * 12 // 8
-    )
+    assert weights_bytes(SPEC, "int4") - weights_bytes(exact, "int4") == rows * ((8 + 4) - (32 // 2 + 64 // 16 + 4))
     assert weights_bytes(exact, "int8") == weights_bytes(SPEC, "int8")
     twice = msgspec.structs.replace(exact, exact_int4=(*exact.exact_int4, "layers.1.o", "layers.2.o"))
     assert weights_bytes(twice, "int4") == weights_bytes(exact, "int4")

@@ -76,7 +76,7 @@ def test_only_kernels_store_in_four_bits_what_is_four_bits_already() -> None:
 
 
 def test_rows_are_the_choices_that_the_planner_has() -> None:
-    bundle = synthetic_bundle(IMX95, QUESTION.models, INT8, 512)
+    bundle = synthetic_bundle(IMX95, QUESTION.compiled(INT8), INT8, 512)
     plan = choose(bundle, profile=None, alpha=0.9, margin=0.0)
     answer = what_if(QUESTION)
     assert answer.rows[0].estimate == plan.estimate
@@ -151,7 +151,7 @@ def test_ties_go_to_fewer_cores() -> None:
 def test_what_does_not_fit_is_ruled_out_with_its_sizes() -> None:
     answer = what_if(replace(QUESTION, memory_bytes=4 << 30))
     reasons = {str(r.mapping): r.reason for r in answer.rejected}
-    assert "of weights): 4.27 GiB > 4.00 GiB of memory" in reasons["target=cpu,drafter=cpu"]
+    assert "of weights): 4.30 GiB > 4.00 GiB of memory" in reasons["target=cpu,drafter=cpu"]
     assert all(row.draft_length == 0 for row in answer.rows)
     with pytest.raises(
         PlanError, match=r"llama-3\.2-3b runs nowhere on imx95: target=cpu in int8: .* > 1\.00 GiB of memory"
