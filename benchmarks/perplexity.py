@@ -92,6 +92,12 @@ def measure(options: argparse.Namespace, chunks: Sequence[Ids]) -> dict[str, NDA
         unit = bundle.soc.unit("cpu")
         if unit is None:
             raise BundleError(f"{folder} is for {bundle.soc.name}, which has no unit 'cpu'")
+        if any(
+            one.role == options.role and one.spec.draft_vocabulary and "cpu" in one.kernels for one in bundle.models
+        ):
+            raise BundleError(
+                f"the {options.role} of {folder} computes few logits; compile it with --draft-vocabulary 0"
+            )
         program = load_program(folder, bundle, options.role, open_device(unit))
         if program.context < options.chunk:
             raise BundleError(f"{folder} has a context of {program.context}; expected at least --chunk {options.chunk}")

@@ -21,6 +21,7 @@ from paceline.files import new_folder, writing
 from paceline.partition import Bundle, BundledModel
 from paceline.partition.bundle import MANIFEST, WIDTHS
 from paceline.targets import ProcessingUnit, Soc
+from paceline.targets.instruction_sets import instruction_set
 
 
 def build(
@@ -53,9 +54,12 @@ def build(
         CompileFailed: no program of the target could be made.
         PairError, PackageError, UsageError, OutputError: before any compiler is started.
     """
+    chosen = _units(soc, units)
+    if draft_vocabulary is None and not (kernels and any(map(instruction_set, chosen))):
+        draft_vocabulary = 0
     models = candidates(target, target_precision, drafter, drafter_precision, draft_vocabulary)
     context = chosen_context(models, context)
-    chosen, widths = _units(soc, units), _widths(widths, context)
+    widths = _widths(widths, context)
     request = Request(
         soc=soc.name,
         units=frozenset(unit.name for unit in chosen),

@@ -137,6 +137,7 @@ class Work:
     def _weights(self, job: Job) -> Entry:
         folder, package, precision = job.model.folder, job.model.package, job.stored
         spec = job.capture.spec
+        spec = msgspec.structs.replace(spec, draft_vocabulary=min(spec.draft_vocabulary, 1))  # signs, or none
         kind = (precision.name, precision.form, self.context)
         name = key("weights", msgspec.to_builtins(spec), *kind, msgspec.to_builtins(package.files), by=_ARCHIVED_BY)
 

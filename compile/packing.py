@@ -34,7 +34,7 @@ from paceline.targets import Dtype
 FORM = "packed"
 _SIGN = np.uint8(128)  # added to a weight: one operand of x86's products of bytes has no sign
 _GROUPS = SUPER_BLOCK // GROUP
-_ALIGNED, _FACTOR_BYTES = 64, 24
+_ALIGNED, FACTOR_BYTES = 64, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,9 @@ def _int4_block_bytes(columns: int) -> int:
     """Nibbles, and of each super-block two halves, then factors in whole lines of 64 bytes."""
     groups = columns // GROUP
     whole, rest = divmod(groups, _GROUPS)
-    heads = whole * (_ALIGNED + _FACTOR_BYTES * _GROUPS)
+    heads = whole * (_ALIGNED + FACTOR_BYTES * _GROUPS)
     if rest:
-        heads += _ALIGNED + -(-_FACTOR_BYTES * rest // _ALIGNED) * _ALIGNED
+        heads += _ALIGNED + -(-FACTOR_BYTES * rest // _ALIGNED) * _ALIGNED
     return heads + groups * GROUP * LANES // 2
 
 

@@ -47,7 +47,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         local_rope: that of the layers in ``sliding_layers``; None means the same.
         sliding_window: tokens that a sliding layer sees, its own included; 0 where there are no such layers.
         draft_vocabulary: how many logits of a token a drafter's kernels compute, those that the signs of its head
-            promise; 0 means all, as traced programs do.
+            promise, rounded up to whole blocks; 0 means all, as traced programs do.
         exact_int4: attention's matrices (``layers.3.qkv``, ``layers.3.o``) that the checkpoint has in blocks of int4:
             kernels take them as they are at int4, where they keep others of their kind at int8.
         tied: the head is the embedding.

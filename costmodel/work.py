@@ -120,15 +120,12 @@ def layer(spec: ModelSpec, width: int, context: int, precision: Dtype, kept: Cac
 
 
 def _head(spec: ModelSpec, width: int, precision: Dtype, *, screened: bool) -> Work:
-    """All logits; or products with signs, and the logits that these promise, which each token reads for itself."""
+    """All logits of all tokens; or of the last one products with signs, and the logits that these promise."""
     stored, choices = head_stored_as(spec, precision), spec.draft_vocabulary
     if not (choices and screened):
-        return linear(width, spec.vocabulary, spec.hidden, stored)
-    found = linear(1, choices, spec.hidden, stored) * width
-    signs = matmul(width, spec.vocabulary, spec.hidden, right_bytes=signs_bytes(spec))
-    return replace(
-        signs, operations=signs.operations + found.operations, bytes_read=signs.bytes_read + found.bytes_read
-    )
+        return replace(linear(width, spec.vocabulary, spec.hidden, stored), logits=width * spec.vocabulary)
+    signs = matmul(1, spec.vocabulary, spec.hidden, right_bytes=signs_bytes(spec))
+    return replace(signs + linear(1, choices, spec.hidden, stored), dispatches=1, logits=spec.vocabulary)
 
 
 def kernels_take(spec: ModelSpec) -> bool:
@@ -167,7 +164,7 @@ def forward(
     rows = elementwise(width * spec.hidden, operations=4)
     traced = program not in (None, "kernels")
     kept = kept or cache_kind(precision, traced=traced)
-    head = replace(_head(spec, width, precision, screened=not traced), logits=width * spec.vocabulary)
+    head = _head(spec, width, precision, screened=not traced)
     sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
     whole, window = (layer(spec, width, positions, precision, kept) for positions in (context, seen))

@@ -43,7 +43,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         alpha: the smallest, with independent drafts, and its draft length; None where even 1 is a loss.
         bandwidth: where all units have so many times their bandwidth; empty where it is a loss at any.
         drafter_parameters: of the largest drafter at the acceptance that was assumed; its passes are taken to grow with
-            its parameters, and memory is left aside. None where even one that takes no time is a loss.
+            the parameters that they read, and memory is left aside. None where even one that takes no time is a loss.
     """
 
     alpha: float | None

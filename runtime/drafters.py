@@ -173,7 +173,7 @@ class ModelDrafter:
 
 
 def confidence(logits: NDArray[np.float32]) -> float:
-    """Probability of the likeliest token, of logits [choices], at temperature 1."""
+    """Probability of the likeliest token, of logits [vocabulary], at temperature 1."""
     return 1.0 / float(np.exp(logits - logits.max()).sum())
 
 

@@ -38,7 +38,7 @@ class Program(Protocol):
     def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
         """Run n = one of ``widths`` tokens that stand at ``position`` ...; needs position + n <= context.
 
-        Returns ids [n - first] and, when asked, logits [n - first, ids that it chooses among] of the rows from
+        Returns ids [n - first] and, when asked, logits [n - first, vocabulary] of the rows from
         ``first`` on; both belong to the caller. With first = n the caches are filled and nothing else need be computed.
 
         Raises:

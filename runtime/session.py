@@ -85,7 +85,7 @@ class Session:
     def follow(self, sequence: Sequence[int], *, rows: int = 1, logits: bool = False) -> Step:
         """Make the caches hold ``sequence`` and return what follows each of its last ``rows`` tokens.
 
-        Returns ids [rows] and, when asked, logits [rows, ids that it chooses among]. With rows = 0 the caches are
+        Returns ids [rows] and, when asked, logits [rows, vocabulary]. With rows = 0 the caches are
         filled and both are empty. Needs rows <= len(sequence) <= context.
 
         Raises:

@@ -13,7 +13,8 @@ import pytest
 from paceline.compile import kernel_calls
 from paceline.compile.int4 import GROUP, SUPER_BLOCK
 from paceline.compile.kernel_calls import FOLDER, KERNELS, digest, object_of
-from paceline.compile.kernel_program import ROWS_AT_ONCE, row_bytes
+from paceline.compile.kernel_program import ROWS_AT_ONCE, SCREENED_AT_ONCE, row_bytes
+from paceline.compile.packing import FACTOR_BYTES
 from paceline.costmodel import cache_rows
 from paceline.costmodel.work import LANES, LARGEST_HEAD
 from paceline.errors import CompileFailed
@@ -56,6 +57,7 @@ def test_sizes_are_those_of_the_sources() -> None:
     assert (found["LANES"], found["GROUP"], found["SUPER"] * GROUP) == (LANES, GROUP, SUPER_BLOCK)
     assert (found["ROWS_AT_ONCE"], found["LARGEST_HEAD"]) == (ROWS_AT_ONCE, LARGEST_HEAD)
     assert (found["STEPS"], found["HIGH"]) == (STEPS, HIGH)
+    assert (found["RUN"] * LANES, found["FACTORS"]) == (SCREENED_AT_ONCE, FACTOR_BYTES)
     assert [cache_rows(rows) for rows in (1, LANES, LANES + 1)] == [LANES, LANES, 2 * LANES]
 
 

@@ -63,6 +63,6 @@ def test_an_empty_folder_is_free_and_a_file_is_not(tmp_path: Path) -> None:
 
 
 def test_a_drafter_that_chooses_among_fewer_ids_is_another_request() -> None:
-    whole, cut = tiny_spec(), tiny_spec(draft_vocabulary=9)
-    assert asked_model("drafter", whole, "int8") != asked_model("drafter", cut, "int8")
+    whole, some = tiny_spec(), tiny_spec(draft_vocabulary=9)
+    assert asked_model("drafter", whole, "int8") != asked_model("drafter", some, "int8")
     assert asked_model("drafter", whole, "int8") == asked_model("drafter", tiny_spec(context=9), "int8")

@@ -11,6 +11,8 @@ from paceline.costmodel import (
     footprint,
     matrix_bytes,
     parameters,
+    screened_head,
+    unread_parameters,
     weights_bytes,
 )
 from paceline.costmodel.memory import ffn_matrices, layer_matrices
@@ -68,6 +70,23 @@ def test_a_manifest_that_names_another_matrix_is_refused(name: str) -> None:
 def test_signs_of_a_screened_head_count() -> None:
     screened = msgspec.structs.replace(SPEC, draft_vocabulary=10)
     assert weights_bytes(screened, "int8") - weights_bytes(SPEC, "int8") == 32 * (32 // 8 + 4)  # 8 columns are padded
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_what_a_screened_head_does_not_read(precision: Dtype) -> None:
+    """Bytes of the head that are left, as parameters: of 64 columns an eighth is signs, and a sixteenth is computed."""
+    spec = msgspec.structs.replace(SPEC, hidden=64, vocabulary=4096, draft_vocabulary=256)  # tied: int8 in both
+    whole, read = 4096 * (64 + 4), 4096 * (64 // 8 + 4) + 256 * (64 + 4)
+    assert unread_parameters(spec, precision) == pytest.approx(4096 * 64 * (1 - read / whole))
+    assert unread_parameters(SPEC, precision) == 0
+
+
+def test_long_heads_of_drafters_in_bytes_are_screened_unless_something_else_is_said() -> None:
+    long, short = (msgspec.structs.replace(SPEC, vocabulary=size) for size in (151936, 32767))
+    asked = [(long, "int8"), (long, "int4"), (long, "f32"), (long, "f16"), (short, "int8")]
+    found = [screened_head(spec, None, precision).draft_vocabulary for spec, precision in asked]
+    assert found == [9496, 9496, 0, 0, 0]
+    assert screened_head(long, 0, "int8").draft_vocabulary == 0 == screened_head(long, 151936, "int8").draft_vocabulary
 
 
 def test_an_untied_head_counts() -> None:

@@ -18,7 +18,7 @@ from paceline.compile.packing import FORM, PACKED
 from paceline.compile.pipeline import Pipeline
 from paceline.compile.precision import precision_on
 from paceline.compile.tools import Children
-from paceline.costmodel import ModelSpec, cache_bytes, find_model, forward, weights_bytes
+from paceline.costmodel import ModelSpec, cache_bytes, find_model, forward, screened_head, weights_bytes
 from paceline.costmodel.traced import Program, packed_bytes, program_on, traced_traffic
 from paceline.targets import Dtype, ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS
@@ -169,11 +169,11 @@ def test_a_cpu_packs_what_it_multiplies_with_and_others_nothing(precision: Dtype
     assert {packed_bytes(spec, precision, program) for program in ("gpu", "words", "kernels")} == {0}
 
 
-@pytest.mark.parametrize("precision", PACKED)
+@pytest.mark.parametrize(("precision", "choices"), [*((name, 0) for name in PACKED), ("int8", 100), ("int4", 100)])
 def test_weights_are_the_bytes_that_the_program_declares(
-    tiny_package: Callable[..., Path], tmp_path: Path, precision: Dtype
+    tiny_package: Callable[..., Path], tmp_path: Path, precision: Dtype, choices: int
 ) -> None:
-    spec = read_package(tiny_package("llama")).spec
+    spec = screened_head(read_package(tiny_package("llama")).spec, choices, precision)
     text = Pipeline(Cache(tmp_path), Children()).source(captured(spec, precision, (1,), None)).path.read_text()
     declared = re.findall(r"util\.global private @(\w+) = .* : tensor<([0-9x]+)x(\w+)>", text)
     tables = 2 * 4 * CONTEXT * spec.head_size

@@ -89,7 +89,7 @@ def test_kernels_are_a_handful_of_launches_and_do_what_has_to_be_done(precision:
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
-def test_a_screened_head_reads_its_signs_and_what_each_token_chooses(precision: Dtype) -> None:
+def test_a_screened_head_reads_its_signs_and_what_the_last_token_chooses(precision: Dtype) -> None:
     some = TINY.vocabulary // 4
     screened = msgspec.structs.replace(TINY, draft_vocabulary=some)
 
@@ -102,10 +102,9 @@ def test_a_screened_head_reads_its_signs_and_what_each_token_chooses(precision: 
     whole, less = works("kernels")
     stored: Dtype = "int8" if precision == "int4" and TINY.tied else precision
     head, chosen = (matrix_bytes(rows, TINY.hidden, stored) for rows in (TINY.vocabulary, some))
-    activations = TINY.hidden * 4
-    assert whole.bytes_read - less.bytes_read == head - signs_bytes(TINY) - 2 * (chosen + activations)
-    assert less.operations - whole.operations == 2 * 2 * some * TINY.hidden
-    assert (less.logits, less.dispatches) == (whole.logits, whole.dispatches)
+    assert whole.bytes_read - less.bytes_read == head - signs_bytes(TINY) - chosen
+    assert whole.operations - less.operations == 2 * (TINY.vocabulary - some) * TINY.hidden
+    assert (2 * less.logits, less.dispatches) == (whole.logits, whole.dispatches)
     assert works("cpu")[0] == works("cpu")[1]
 
 

@@ -48,8 +48,18 @@ def drafter_of(kind: str, seed: int, agreement: float, ends: frozenset[int]) -> 
         return NgramDrafter(vocabulary=VOCABULARY)
     # Embeddings of one tokenizer may be padded differently; the null device refuses ids that it has no row for.
     own = VOCABULARY + {"wider": 8, "narrower": -8}.get(kind, 0)
-    program = NullProgram(vocabulary=own, context=CONTEXT, seed=seed, agreement=agreement)
+    made = Screened if kind == "screened" else NullProgram
+    program = made(vocabulary=own, context=CONTEXT, seed=seed, agreement=agreement)
     return ModelDrafter(Session(program), ends=ends, vocabulary=VOCABULARY, min_confidence=least)
+
+
+class Screened(NullProgram):
+    """Computes a third of its logits, as a screened head does."""
+
+    def logits_after(self, prefix: NDArray[np.int32]) -> NDArray[np.float32]:
+        logits = super().logits_after(prefix)
+        logits[int(prefix[-1]) % 3 :: 3] = logits[(int(prefix[-1]) + 1) % 3 :: 3] = -1e30
+        return logits
 
 
 def target_of(seed: int) -> Session:
@@ -98,7 +108,7 @@ requests = st.builds(
 @given(
     request=requests,
     seed=st.integers(0, 1000),
-    kind=st.sampled_from(["none", "model", "doubting", "wider", "narrower", "ngram"]),
+    kind=st.sampled_from(["none", "model", "doubting", "wider", "narrower", "screened", "ngram"]),
     agreement=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
 )
 def test_greedy_tokens_are_the_argmax_ids(request: Request, seed: int, kind: str, agreement: float) -> None:
@@ -211,7 +221,16 @@ def joint(count: int) -> dict[tuple[int, ...], float]:
 
 @pytest.mark.parametrize(
     ("draft_length", "kind"),
-    [(0, "none"), (2, "model"), (2, "ngram"), (1, "model"), (2, "doubting"), (2, "wider"), (2, "narrower")],
+    [
+        (0, "none"),
+        (2, "model"),
+        (2, "ngram"),
+        (1, "model"),
+        (2, "doubting"),
+        (2, "wider"),
+        (2, "narrower"),
+        (2, "screened"),
+    ],
 )
 def test_sampled_texts_follow_the_target(draft_length: int, kind: str) -> None:
     check_distribution(runs(range(1500), draft_length=draft_length, kind=kind), rounds=1500, exact=joint(3))
