@@ -20,7 +20,8 @@ class Passes:
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
 
-    def step(self, tokens: NDArray[np.int32], position: int) -> None:
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int) -> None:
+        assert first == 0  # all rows of a target
         self.asked.append((len(tokens), position))
         if self.asked[-2:-1] != self.asked[-1:]:
             time.sleep(SLOW)
