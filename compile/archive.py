@@ -20,7 +20,7 @@ from paceline.compile.packing import FORM
 from paceline.compile.parameters import Matrix, Parameter, Table, declared, parameters, table_values
 from paceline.compile.stored import Part, Stored, StoresBlocks
 from paceline.costmodel import ModelSpec
-from paceline.costmodel.work import LANES
+from paceline.costmodel.caches import LANES
 
 _BLOCK = 1 << 22  # elements that are rounded at once
 _BYTES = {"f32": 4, "f16": 2, "i8": 1, "i32": 4}

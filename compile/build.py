@@ -55,8 +55,7 @@ def build(
         PairError, PackageError, UsageError, OutputError: before any compiler is started.
     """
     chosen = _units(soc, units)
-    if draft_vocabulary is None and not (kernels and any(map(instruction_set, chosen))):
-        draft_vocabulary = 0
+    draft_vocabulary = _draft_vocabulary(draft_vocabulary, chosen, kernels=kernels)
     models = candidates(target, target_precision, drafter, drafter_precision, draft_vocabulary)
     context = chosen_context(models, context)
     widths = _widths(widths, context)
@@ -88,6 +87,16 @@ def _units(soc: Soc, names: tuple[str, ...] | None) -> tuple[ProcessingUnit, ...
     if missing := [name for name in names if name not in known]:
         raise UsageError(f"{soc.name} has no unit {missing[0]!r}; it has {', '.join(known)}")
     return tuple(unit for unit in soc.units if unit.name in names)
+
+
+def _draft_vocabulary(wanted: int | None, units: tuple[ProcessingUnit, ...], *, kernels: bool) -> int | None:
+    """``wanted``, or 0 where nobody could do anything else: only kernels leave logits out."""
+    if kernels and any(map(instruction_set, units)):
+        return wanted
+    if wanted:
+        names = ", ".join(unit.name for unit in units)
+        raise UsageError(f"draft vocabulary {wanted} needs kernels, and programs on {names} have none; leave it out")
+    return 0
 
 
 def _widths(widths: tuple[int, ...], context: int) -> tuple[int, ...]:

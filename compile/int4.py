@@ -133,8 +133,8 @@ def _quantised(block: NDArray[np.float32]) -> Blocks:
 def _fitted(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Scale and low [groups], both >= 0, of x [32, groups] within 1: the best fit among the grids of ``_STEPS``.
 
-    A grid gives each weight a nibble l; scale and low then are those of the least weighted error of
-    scale * l - low - x, and that error follows from sums alone.
+    A grid gives each weight a nibble q; scale and low then are those of the least weighted error of
+    scale * q - low - x, and that error follows from sums alone.
     """
     weight = np.abs(x) + np.sqrt(np.mean(x * x, axis=0))
     wx = weight * x
@@ -161,15 +161,15 @@ def _least_squares(
 ) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]:
     """(scale, low) [groups] of the least error for given nibbles [32, groups], low >= 0; and that error."""
     w, x, xx = sums
-    wl = weight * nibbles
-    l, xl = wl.sum(0), (wx * nibbles).sum(0)  # noqa: E741
-    wl *= nibbles
-    ll = wl.sum(0)
-    determinant = w * ll - l * l
-    inverse = np.where(determinant > _SINGULAR * w * ll, _inverse(determinant), 0)
-    low = np.maximum((l * xl - ll * x) * inverse, 0)
-    scale = np.maximum(np.where(low > 0, (w * xl - l * x) * inverse, xl * _inverse(ll)), 0)
-    return (scale, low), xx - scale * xl + low * x
+    wq = weight * nibbles
+    q, xq = wq.sum(0), (wx * nibbles).sum(0)
+    wq *= nibbles
+    qq = wq.sum(0)
+    determinant = w * qq - q * q
+    inverse = np.where(determinant > _SINGULAR * w * qq, _inverse(determinant), 0)
+    low = np.maximum((q * xq - qq * x) * inverse, 0)
+    scale = np.maximum(np.where(low > 0, (w * xq - q * x) * inverse, xq * _inverse(qq)), 0)
+    return (scale, low), xx - scale * xq + low * x
 
 
 def _nibbles(x: NDArray[np.float32], inverse: NDArray[np.float32], low: NDArray[np.float32]) -> NDArray[np.float32]:

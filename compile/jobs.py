@@ -136,8 +136,8 @@ class Work:
 
     def _weights(self, job: Job) -> Entry:
         folder, package, precision = job.model.folder, job.model.package, job.stored
-        spec = job.capture.spec
-        spec = msgspec.structs.replace(spec, draft_vocabulary=min(spec.draft_vocabulary, 1))  # signs, or none
+        # how many logits a drafter computes is no matter of its archive: that has signs, or none
+        spec = msgspec.structs.replace(job.capture.spec, draft_vocabulary=min(job.capture.spec.draft_vocabulary, 1))
         kind = (precision.name, precision.form, self.context)
         name = key("weights", msgspec.to_builtins(spec), *kind, msgspec.to_builtins(package.files), by=_ARCHIVED_BY)
 

@@ -21,7 +21,7 @@ from paceline.compile.kernel_text import Builder, Value, module_text
 from paceline.compile.packing import PACKED, Packed
 from paceline.compile.parameters import declared, matrix_of, parameters
 from paceline.costmodel import cache_rows, cache_types
-from paceline.costmodel.work import LANES
+from paceline.costmodel.caches import LANES
 from paceline.targets.instruction_sets import InstructionSet
 
 ROWS_AT_ONCE = 16  # at most of an attention workgroup, as in kernels/attention.h
@@ -70,19 +70,18 @@ class _Step:
             self._feed_forward(f"layers.{i}", x)
         head = "embedding" if spec.tied else "head"
         rows = self._normed("norm", x, "last_norm", head)
-        logits = self._screened(head, rows) if spec.draft_vocabulary else self._logits(head, rows)
+        logits = self._logits(head, rows)
         ids = on.make(f"{n}xi32")
         on.call("choose", "argmax", n, (logits, self.span, ids), vocabulary=spec.vocabulary)
         on.finish(results=(ids, logits), changed=(self.keys, self.values))
         return on
 
     def _logits(self, head: str, rows: Value) -> Value:
-        spec = self.spec
-        return self._matmul("head", head, "from", rows, spec.vocabulary, spec.hidden, extra=(self.span,))
-
-    def _screened(self, head: str, rows: Value) -> Value:
-        """Logits of a drafter's head, which computes those only that its signs promise."""
-        spec, stored, out = self.spec, self._stored(head), self.on.make(f"{self.n}x{self.spec.vocabulary}xf32")
+        """All of them; of a drafter with a screened head those only that its signs promise."""
+        spec, stored = self.spec, self._stored(head)
+        if not spec.draft_vocabulary:
+            return self._matmul("head", head, "from", rows, spec.vocabulary, spec.hidden, extra=(self.span,))
+        out = self.on.make(f"{self.n}x{spec.vocabulary}xf32")
         self.on.call(
             "head",
             f"screened_{stored.name}",

@@ -1,7 +1,7 @@
 """How kernel programs store matrices: sixteen output channels at a time, in the order in which a kernel reads them.
 
 A part ``packed`` i8 [rows / 16, bytes of a block] holds weights and scales together, so that nothing is rearranged when
-a model is loaded. ``compile/kernels/matmul.h`` reads what this writes:
+a model is loaded. ``compile/kernels/matmul.h`` reads what this writes, and ``screened.h`` the signs:
 
     f32, f16    [columns][16]
     int8        f32 scale [16], then [columns / 4][16][4] bytes, each a weight plus 128
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,29 +27,32 @@ from paceline.compile.int4 import GROUP, SUPER_BLOCK, Blocks, padded, quantise
 from paceline.compile.precision import F16, Int8
 from paceline.compile.stored import Part
 from paceline.compile.words import BYTES_PER_WORD
-from paceline.costmodel import stored_as
-from paceline.costmodel.work import LANES
-from paceline.targets import Dtype
+from paceline.costmodel import matrix_bytes, stored_as
+from paceline.costmodel.caches import LANES
+from paceline.costmodel.memory import Storage
 
 FORM = "packed"
 _SIGN = np.uint8(128)  # added to a weight: one operand of x86's products of bytes has no sign
 _GROUPS = SUPER_BLOCK // GROUP
-_ALIGNED, FACTOR_BYTES = 64, 24
+_ALIGNED = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
     """A precision in packed form; ``whole_groups`` says that activations are rounded to bytes, a group at a time."""
 
-    name: Dtype | Literal["signs"]
+    name: Storage
     whole_groups: bool
-    block_bytes: Callable[[int], int]
     pack: Callable[[NDArray[np.float32]], NDArray[np.uint8]]
     form: str = FORM
 
     def columns(self, columns: int) -> int:
         """Columns as kernels count them."""
         return padded(columns) if self.whole_groups else columns
+
+    def block_bytes(self, columns: int) -> int:
+        """Of sixteen output channels, whose ``columns`` are as kernels count them."""
+        return matrix_bytes(LANES, columns, self.name)
 
     def parts(self, rows: int, columns: int) -> dict[str, Part]:
         """See ``Stored``."""
@@ -64,9 +67,9 @@ class Packed:
 
     def for_matrix(self, matrix: str, *, exact: bool = False) -> Packed:
         """See ``Stored``."""
-        if exact or self.name == "signs":
-            return self
-        return SIGNS if matrix == SIGNS.name else PACKED[stored_as(matrix, self.name)]
+        if self.name == "signs" or matrix == SIGNS.name:
+            return SIGNS
+        return self if exact else PACKED[stored_as(matrix, self.name)]
 
 
 class PackedInt4(Packed):
@@ -140,20 +143,10 @@ def _sign_bytes(whole: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.concatenate([_raw(_lanes_last(np.abs(whole).mean(1, keepdims=True))), _raw(words)], axis=1)
 
 
-def _int4_block_bytes(columns: int) -> int:
-    """Nibbles, and of each super-block two halves, then factors in whole lines of 64 bytes."""
-    groups = columns // GROUP
-    whole, rest = divmod(groups, _GROUPS)
-    heads = whole * (_ALIGNED + FACTOR_BYTES * _GROUPS)
-    if rest:
-        heads += _ALIGNED + -(-FACTOR_BYTES * rest // _ALIGNED) * _ALIGNED
-    return heads + groups * GROUP * LANES // 2
-
-
-SIGNS = Packed("signs", True, lambda columns: columns * LANES // 8 + 4 * LANES, _sign_bytes)
+SIGNS = Packed("signs", True, _sign_bytes)
 PACKED: dict[str, Packed] = {
-    "f32": Packed("f32", False, lambda columns: columns * LANES * 4, _float_bytes),
-    "f16": Packed("f16", False, lambda columns: columns * LANES * 2, _half_bytes),
-    "int8": Packed("int8", True, lambda columns: columns * LANES + 4 * LANES, _int8_bytes),
-    "int4": PackedInt4("int4", True, _int4_block_bytes, lambda whole: _int4_bytes(quantise(whole))),
+    "f32": Packed("f32", False, _float_bytes),
+    "f16": Packed("f16", False, _half_bytes),
+    "int8": Packed("int8", True, _int8_bytes),
+    "int4": PackedInt4("int4", True, lambda whole: _int4_bytes(quantise(whole))),
 }

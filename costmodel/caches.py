@@ -17,8 +17,8 @@ CacheKind = Literal["f32", "int8"]
 Shape = tuple[int, ...]
 
 _F32 = 4
-_BLOCK = 16  # keys, or elements of a value, that are multiplied at once
-_GROUP = 32  # elements of a key, or values, whose products meet in one sum
+LANES = 16  # channels of weights, keys, or elements of a value, that are multiplied at once: as in compile/kernels
+GROUP = 32  # columns of weights, elements of a key, or values, whose products meet in one sum
 
 
 def cache_kind(precision: Dtype, *, traced: bool = False) -> CacheKind:
@@ -28,7 +28,7 @@ def cache_kind(precision: Dtype, *, traced: bool = False) -> CacheKind:
 
 def cache_rows(context: int) -> int:
     """Rows of a cache that holds ``context`` tokens: whole blocks of keys."""
-    return _blocks(context, _BLOCK) * _BLOCK
+    return _blocks(context, LANES) * LANES
 
 
 def cache_shapes(spec: ModelSpec, context: int, kind: CacheKind) -> tuple[Shape, Shape]:
@@ -37,7 +37,7 @@ def cache_shapes(spec: ModelSpec, context: int, kind: CacheKind) -> tuple[Shape,
     if kind == "f32":
         return (*all_heads, rows, spec.head_size), (*all_heads, rows, spec.head_size)
     key, value = _bytes_of_position(spec.head_size)
-    return (*all_heads, rows // _BLOCK, key * _BLOCK), (*all_heads, _blocks(rows, _GROUP), value * _GROUP)
+    return (*all_heads, rows // LANES, key * LANES), (*all_heads, _blocks(rows, GROUP), value * GROUP)
 
 
 def cache_types(spec: ModelSpec, context: int, kind: CacheKind) -> tuple[str, str]:
@@ -60,7 +60,7 @@ def position_bytes(head_size: int, kind: CacheKind) -> int:
 
 def _bytes_of_position(head_size: int) -> tuple[int, int]:
     """Of a key, in whole groups and each with its scale; and of a value, in whole blocks behind its scale."""
-    return _blocks(head_size, _GROUP) * (_F32 + 2 * _GROUP), _F32 + _blocks(head_size, _BLOCK) * _BLOCK
+    return _blocks(head_size, GROUP) * (_F32 + 2 * GROUP), _F32 + _blocks(head_size, LANES) * LANES
 
 
 def _blocks(count: int, size: int) -> int:

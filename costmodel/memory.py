@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from paceline.costmodel.caches import CacheKind, cache_bytes
+from paceline.costmodel.caches import GROUP, LANES, CacheKind, cache_bytes
 from paceline.costmodel.model_spec import ModelSpec
 from paceline.targets import Dtype
 
 _F32 = 4
-_GROUP, _INT4_SUPER_BLOCK = 32, 256  # columns that share twelve bits, and two halves
-_FACTORS, _BLOCK, _LINE = 24, 16, 64  # bytes of a group's factors for the rows of a block, and what these are padded to
+Storage = Dtype | Literal["signs"]
+"""What a matrix is stored as: in a precision, or of a drafter's head the signs alone."""
+_SUPER_BLOCK = 256  # columns that share two halves at int4
+FACTOR_BYTES, _LINE = 24, 64  # of the twelve bits of a group for a block of rows, and what these are padded to
 # What int4 keeps at int8: a tenth of the weights of a layer, of whose cost in perplexity q, k, v had over a quarter and
 # o a fifth (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
 KEPT_BY_INT4 = frozenset({"embedding", "qkv", "o"})
 ELEMENT: dict[Dtype, int] = {"f32": 4, "f16": 2, "int8": 1}
 
 
-def matrix_bytes(rows: int, columns: int, precision: Dtype) -> int:
-    """Bytes of one weight matrix [rows, columns], its scales included: an f32 a row at int8, see below for int4."""
-    if precision == "int4":
+def matrix_bytes(rows: int, columns: int, stored: Storage) -> int:
+    """Bytes of one weight matrix [rows, columns], its scales included: an f32 a row at int8, and of signs."""
+    if stored == "int4":
         return _int4_bytes(rows, columns)
-    return rows * (columns * ELEMENT[precision] + (_F32 if precision == "int8" else 0))
+    if stored == "signs":
+        return rows * (-(-columns // GROUP) * GROUP // 8 + _F32)
+    return rows * (columns * ELEMENT[stored] + (_F32 if stored == "int8" else 0))
 
 
 def _int4_bytes(rows: int, columns: int) -> int:
     """Nibbles of whole groups, two f16 a super-block, six bits of scale and of low a group, in whole lines."""
-    groups, most = -(-columns // _GROUP), _INT4_SUPER_BLOCK // _GROUP
+    groups, most = -(-columns // GROUP), _SUPER_BLOCK // GROUP
     whole, rest = divmod(groups, most)
-    factors = whole * most * _FACTORS + -(-rest * _FACTORS // _LINE) * _LINE
-    return rows * (groups * _GROUP // 2 + -(-groups // most) * 4) + rows * factors // _BLOCK
+    factors = whole * most * FACTOR_BYTES + -(-rest * FACTOR_BYTES // _LINE) * _LINE
+    return rows * (groups * GROUP // 2 + -(-groups // most) * 4) + rows * factors // LANES
 
 
 def stored_as(matrix: str, precision: Dtype) -> Dtype:
@@ -39,7 +44,7 @@ def stored_as(matrix: str, precision: Dtype) -> Dtype:
 
 def signs_bytes(spec: ModelSpec) -> int:
     """Bytes of the signs of a head: a bit a weight of whole groups, and an f32 a row."""
-    return spec.vocabulary * (-(-spec.hidden // _GROUP) * _GROUP // 8 + _F32)
+    return matrix_bytes(spec.vocabulary, spec.hidden, "signs")
 
 
 def unread_parameters(spec: ModelSpec, precision: Dtype) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from paceline.costmodel.caches import CacheKind, cache_kind, position_bytes
+from paceline.costmodel.caches import LANES, CacheKind, cache_kind, position_bytes
 from paceline.costmodel.memory import (
+    Storage,
     bytes_saved_by_exact,
     ffn_matrices,
     head_stored_as,
     layer_matrices,
     matrix_bytes,
-    signs_bytes,
     stored_as,
 )
 from paceline.costmodel.model_spec import ModelSpec
@@ -19,7 +19,7 @@ from paceline.costmodel.traced import Program, traced_launches, traced_traffic
 from paceline.targets import Dtype
 
 _F32 = 4
-LANES, LARGEST_HEAD = 16, 256  # output channels of a block of weights, elements of a head: as in compile/kernels
+LARGEST_HEAD = 256  # elements of a head: as in compile/kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ def matmul(m: int, n: int, k: int, *, right_bytes: int | None = None) -> Work:
     return Work(2 * m * n * k, m * k * _F32 + right, m * n * _F32, 1)
 
 
-def linear(width: int, rows: int, columns: int, precision: Dtype) -> Work:
+def linear(width: int, rows: int, columns: int, stored: Storage) -> Work:
     """A weight matrix [rows, columns] applied to ``width`` tokens."""
-    return matmul(width, rows, columns, right_bytes=matrix_bytes(rows, columns, precision))
+    return matmul(width, rows, columns, right_bytes=matrix_bytes(rows, columns, stored))
 
 
 def elementwise(elements: int, *, operations: int = 1) -> Work:
@@ -124,7 +124,7 @@ def _head(spec: ModelSpec, width: int, precision: Dtype, *, screened: bool) -> W
     stored, choices = head_stored_as(spec, precision), spec.draft_vocabulary
     if not (choices and screened):
         return replace(linear(width, spec.vocabulary, spec.hidden, stored), logits=width * spec.vocabulary)
-    signs = matmul(1, spec.vocabulary, spec.hidden, right_bytes=signs_bytes(spec))
+    signs = linear(1, spec.vocabulary, spec.hidden, "signs")
     return replace(signs + linear(1, choices, spec.hidden, stored), dispatches=1, logits=spec.vocabulary)
 
 

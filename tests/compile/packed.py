@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.compile.int4 import Blocks
-from paceline.costmodel.work import LANES
+from paceline.costmodel.caches import LANES
 
 
 def read_int4(raw: NDArray[np.uint8], groups: int) -> Blocks:

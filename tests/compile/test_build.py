@@ -140,6 +140,8 @@ def test_half_precision_without_storage_for_it_is_refused_before_any_compiler(
         ({"widths": (0, 1)}, "make no sense"),
         ({"widths": (1, 64)}, "width 64 is more than the context of 32"),
         ({"units": ("npu",)}, "x86-swiftshader has no unit 'npu'; it has cpu, gpu"),
+        ({"kernels": False, "draft_vocabulary": 9}, "draft vocabulary 9 needs kernels, and programs on cpu have none"),
+        ({"units": ("gpu",), "draft_vocabulary": 9}, "draft vocabulary 9 needs kernels, and programs on gpu have none"),
     ],
 )
 def test_options_that_mean_nothing(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from paceline.compile.int4 import GROUP, SUPER_BLOCK, Blocks, dequantise, from_q4_k, padded, quantise
 from paceline.compile.packing import PACKED
 from paceline.costmodel import matrix_bytes
-from paceline.costmodel.work import LANES
+from paceline.costmodel.caches import LANES
 
 RANDOM = np.random.default_rng(0)
 SHAPES = [(1, 1), (3, 32), (2, 100), (5, 256), (2, 300), (300, 520)]

@@ -16,7 +16,7 @@ from paceline.compile.int4 import GROUP
 from paceline.compile.kernel_calls import CACHES, object_of
 from paceline.compile.kernel_program import row_bytes
 from paceline.compile.packing import PACKED, SIGNS
-from paceline.costmodel.work import LANES
+from paceline.costmodel.caches import LANES
 from paceline.targets import load_soc
 from paceline.targets.instruction_sets import SETS, instruction_set
 from tests.compile.clang import clang, needs_clang

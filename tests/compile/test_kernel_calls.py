@@ -14,9 +14,10 @@ from paceline.compile import kernel_calls
 from paceline.compile.int4 import GROUP, SUPER_BLOCK
 from paceline.compile.kernel_calls import FOLDER, KERNELS, digest, object_of
 from paceline.compile.kernel_program import ROWS_AT_ONCE, SCREENED_AT_ONCE, row_bytes
-from paceline.compile.packing import FACTOR_BYTES
 from paceline.costmodel import cache_rows
-from paceline.costmodel.work import LANES, LARGEST_HEAD
+from paceline.costmodel.caches import LANES
+from paceline.costmodel.memory import FACTOR_BYTES
+from paceline.costmodel.work import LARGEST_HEAD
 from paceline.errors import CompileFailed
 from paceline.targets.instruction_sets import SETS, InstructionSet
 from tests.compile.clang import clang, needs_clang

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from paceline.compile import import_model
 from paceline.compile.kernel_calls import PRECISIONS
-from paceline.costmodel.work import LANES
+from paceline.costmodel.caches import LANES
 from paceline.targets import ProcessingUnit, load_soc
 from paceline.targets.instruction_sets import SETS, InstructionSet, instruction_set
 from tests.compile.kernel_programs import Tiny, emulated, native, tiny

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from paceline.compile.int4 import Blocks, dequantise, quantise
 from paceline.compile.packing import PACKED, SIGNS, PackedInt4
 from paceline.compile.precision import F16, PRECISIONS, Int8
-from paceline.costmodel.work import LANES
+from paceline.costmodel.caches import LANES
 from tests.compile.packed import read_int4
 
 # rows beyond a block of 16; columns beyond a group of 32, and beyond a super-block of 256
