@@ -22,6 +22,7 @@ from paceline.costmodel import CacheKind, cache_bytes, cache_shapes
 from paceline.encoding import utf8_name
 from paceline.errors import BundleError, DeviceLost, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel
+from paceline.runtime import huge_pages
 from paceline.runtime.program import Step, check_span
 from paceline.targets import ProcessingUnit
 from paceline.targets.host import Cpu, detect_cpu
@@ -66,6 +67,8 @@ class IreeDevice:
         check_features(model.features.get(self.unit.name, ()), detect_cpu())
         path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
         check_caches(cache_bytes(model.spec, bundle.context, model.kept_on(self.unit.name)), str(path))
+        if self.unit.kind == "cpu":  # a GPU gets a copy
+            huge_pages.gather(weights)
         try:
             with self.loading():
                 return IreeProgram(self.hal, path, weights, bundle, model, device=self)
