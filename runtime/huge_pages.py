@@ -1,9 +1,10 @@
 """Weights in huge pages, where the kernel can keep a file so: a pass then waits less for page tables.
 
-Reading weights is what a pass of few tokens does, gigabytes a second, and with pages of 4 KiB the processor looks one up
-every 64 lines. The page cache of recent kernels (ext4 since Linux 6.16, XFS and others before) has huge pages for what
-is first read through a mapping that was advised to, and every later mapping gets them too. What was read or written
-otherwise before, as by a compiler, lies in small pages and stays there, so it is dropped and read once more.
+Reading weights is what a pass of few tokens does, gigabytes a second, and with pages of 4 KiB the processor looks one
+up every 64 lines. The page cache of recent kernels (ext4 since Linux 6.16, XFS and others before) has huge pages for
+what is first read through a mapping that was advised to, and every later mapping gets them too. What was read or
+written otherwise before, as by a compiler, lies in small pages and stays there, so it is dropped and read once more.
+The file stays mapped, shared and the kernel's to evict, as a copy in memory of the process would not.
 """
 
 from __future__ import annotations
