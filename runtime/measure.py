@@ -32,6 +32,7 @@ BURST_CALLS, BURST_SECONDS = 4, 0.2
 # Tokens in the caches at the low end: a pass over fewer keys lies below the line through all that follow, because what
 # attention does once for a block of keys is not paid yet.
 FEW = 32
+_tokens = np.random.default_rng(0)
 Clock = Callable[[], float]
 
 
@@ -86,8 +87,12 @@ def _calls_within(share: float, seconds: float) -> int:
 
 
 def call(loaded: Loaded, width: int, position: int, clock: Clock) -> float:
-    """Seconds of one pass: with the results of all rows, but of a drafter the last one's: it is asked for no more."""
-    tokens, first, start = np.zeros(width, np.int32), width - 1 if loaded.role == "drafter" else 0, clock()
+    """Seconds of one pass: with the results of all rows, but of a drafter the last one's: it is asked for no more.
+
+    Of other tokens each time: which part of a screened head is read depends on them, and the same would be in a cache.
+    """
+    tokens = _tokens.integers(loaded.program.vocabulary, size=width, dtype=np.int32)
+    first, start = width - 1 if loaded.role == "drafter" else 0, clock()
     loaded.program.step(tokens, position, first=first)
     return clock() - start
 

@@ -29,10 +29,6 @@ from paceline.runtime.loaded import Loaded
 from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, call, calls
 from paceline.targets.places import are_apart, is_pinned
 
-# Rounds and passes after their like take turns by stretches so short that a machine which is slow for tenths of a
-# second moves both alike, and so long that they leave the other's traces behind, for which one pass is not enough where
-# it takes a millisecond. Passes that take longer than a stretch, of models that fit no cache, take turns one by one.
-STRETCH_SECONDS = 0.02
 Clock = Callable[[], float]
 
 
@@ -76,8 +72,7 @@ class _AtOnce(_Pair):
 
     def take_turn(self, clock: Clock) -> None:
         self._at_once(clock, WARM_SECONDS)  # all cores come up to speed, and stay there
-        verify = _stretch(self.target, self.width, clock, BURST_SECONDS)
-        draft = _stretch(self.drafter, 1, clock, BURST_SECONDS)
+        verify, draft = _settled(self.target, self.width, clock), _settled(self.drafter, 1, clock)
         self.note(self._at_once(clock, BURST_SECONDS), (statistics.mean(verify), statistics.mean(draft)))
 
     def _at_once(self, clock: Clock, least: float) -> tuple[list[float], list[float]]:
@@ -118,14 +113,8 @@ class _InTurns(_Pair):
         if max(_quicker(self.target, self.width, clock), _quicker(self.drafter, 1, clock)) > BURST_SECONDS:
             return
         self._rounds(clock, WARM_SECONDS)
-        rounds, verify, draft = list[tuple[list[float], float]](), list[float](), list[float]()
-        start = clock()
-        while clock() - start < 2 * BURST_SECONDS or not rounds:
-            rounds += (mixed := self._rounds(clock, STRETCH_SECONDS))
-            verifying, drafting = sum(verdict for _, verdict in mixed), sum(sum(drafts) for drafts, _ in mixed)
-            # As long as in company: a ratio is no surer than the shorter of its sides.
-            verify += _stretch(self.target, self.width, clock, max(STRETCH_SECONDS, verifying))
-            draft += _stretch(self.drafter, 1, clock, max(STRETCH_SECONDS, drafting))
+        rounds = self._rounds(clock, 2 * BURST_SECONDS)
+        verify, draft = _settled(self.target, self.width, clock), _settled(self.drafter, 1, clock)
         company = [verdict for _, verdict in rounds], [one for drafts, _ in rounds for one in drafts]
         self.note(company, (statistics.mean(verify), statistics.mean(draft)))
 
@@ -144,6 +133,15 @@ class _InTurns(_Pair):
 def _quicker(loaded: Loaded, width: int, clock: Clock) -> float:
     """Of two passes, because the first may be the first after a pause."""
     return min(_call(loaded, width, clock) for _ in range(2))
+
+
+def _settled(loaded: Loaded, width: int, clock: Clock) -> list[float]:
+    """Passes one after another, once the other model's traces are gone: as passes alone are measured.
+
+    A large cache keeps some of a model's weights from pass to pass, and is not its own again before the tenth.
+    """
+    _stretch(loaded, width, clock, WARM_SECONDS)
+    return _stretch(loaded, width, clock, 2 * BURST_SECONDS)
 
 
 def _stretch(loaded: Loaded, width: int, clock: Clock, least: float) -> list[float]:

@@ -133,14 +133,31 @@ def test_all_pairs_that_a_mapping_may_have_are_measured_and_two_processors_at_on
     assert pinned_places(programs) == {"target": ["cpu@1"], "drafter": ["cpu@0"]}
 
 
-def test_passes_are_timed_as_often_among_their_like_as_in_turns() -> None:
-    """However long rounds are: of seven drafts a round, of one verdict."""
+class Settling(NullProgram):
+    """Takes twice as long after another one, and is at its own pace again only after a dozen passes."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(widths=(1, 2, 4, 8), context=64)
+        self.clock = clock
+
+    def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
+        own = len(list(itertools.takewhile(lambda program: program is self, reversed(self.clock.ran))))
+        self.clock.now += 5e-3 * (1 + 0.7**own)
+        self.clock.ran.append(self)
+        return Step(np.zeros(len(tokens) - first, np.int32))
+
+
+def test_passes_alone_are_those_after_the_other_model_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    from paceline.runtime import measure_contention
+
+    monkeypatch.setattr(measure_contention, "WARM_SECONDS", 0.3)
     clock = Clock()
-    target, drafter = Remembering(clock, 1.0, seconds=1e-3), Remembering(clock, 1.0, seconds=5e-3)
-    Contentions([loaded("target", "cpu", target), loaded("drafter", "cpu", drafter)], [5, 6, 7], clock=clock).turn()
-    rounds = [(program, len(list(calls))) for program, calls in itertools.groupby(clock.ran)]
-    alone = {program: max(calls for one, calls in rounds if one is program) for program in (target, drafter)}
-    assert alone[drafter] >= 5 + 6 + 7 and alone[target] >= 3
+    contentions = Contentions(
+        [loaded("target", "cpu", Settling(clock)), loaded("drafter", "cpu", Settling(clock))], [1], clock=clock
+    )
+    contentions.turn()
+    (entry,) = contentions.found()
+    assert (entry.slows_target, entry.slows_drafter) == pytest.approx((2.0, 2.0), rel=1e-3)
 
 
 def test_passes_in_turns_are_held_against_those_after_their_like() -> None:
