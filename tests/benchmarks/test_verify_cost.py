@@ -17,6 +17,8 @@ SLOW = 0.03
 class Passes:
     """A program that notes what it is asked for, and is slow when that is not what it was asked for last."""
 
+    vocabulary = 32
+
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
 
