@@ -121,3 +121,18 @@ def test_each_role_has_its_own_widest_pass(widest: dict[Role, int] | None, expec
     passes = Passes(programs, widest=widest)
     passes.turn()
     assert [entry.width for entry in passes.measurements()][::2] == expected  # at two positions each
+
+
+def test_passes_are_of_other_tokens_each_time() -> None:
+    """What a screened head reads depends on them."""
+    asked: set[tuple[int, ...]] = set()
+
+    class Noting(SlowProgram):
+        def step(self, tokens: NDArray[np.int32], position: int, *, first: int = 0, logits: bool = False) -> Step:
+            assert tokens.dtype == np.int32 and 0 <= tokens.min() <= tokens.max() < self.vocabulary
+            asked.add(tuple(tokens))
+            return super().step(tokens, position, first=first, logits=logits)
+
+    clock = Clock()
+    time_passes([[labelled(Noting(clock, lambda width, call: 0.01, []))]], repeats=3, budget=1e6, clock=clock)
+    assert len({tokens for tokens in asked if len(tokens) == 1}) > 20
