@@ -29,6 +29,8 @@ from paceline.runtime.loaded import Loaded
 from paceline.runtime.measure import BURST_SECONDS, WARM_SECONDS, call, calls
 from paceline.targets.places import are_apart, is_pinned
 
+# A large last cache keeps some of a model's weights from pass to pass, and has them back only after a dozen.
+SETTLING_PASSES = 20
 Clock = Callable[[], float]
 
 
@@ -136,12 +138,11 @@ def _quicker(loaded: Loaded, width: int, clock: Clock) -> float:
 
 
 def _settled(loaded: Loaded, width: int, clock: Clock) -> list[float]:
-    """Passes one after another, once the other model's traces are gone: as passes alone are measured.
-
-    A large cache keeps some of a model's weights from pass to pass, and is not its own again before the tenth.
-    """
-    _stretch(loaded, width, clock, WARM_SECONDS)
-    return _stretch(loaded, width, clock, 2 * BURST_SECONDS)
+    """Passes one after another, once the other model's traces are gone: as passes alone are measured."""
+    settling = calls(loaded, width, _half_full(loaded, width), clock, least=1, seconds=WARM_SECONDS)
+    for _ in itertools.islice(settling, SETTLING_PASSES):
+        pass
+    return _stretch(loaded, width, clock, BURST_SECONDS)
 
 
 def _stretch(loaded: Loaded, width: int, clock: Clock, least: float) -> list[float]:
