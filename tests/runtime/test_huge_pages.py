@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_room_counts_pieces_of_that_size_and_larger(tmp_path: Path, monkeypatch:
     free = tmp_path / "buddyinfo"
     free.write_text(f"Node 0, zone    DMA32 {' 7' * 9} 3 1\nNode 0, zone   Normal {' 9' * 9} 0 2\n")
     monkeypatch.setattr(huge_pages, "_FREE_FILE", free)
-    monkeypatch.setattr(huge_pages.mmap, "PAGESIZE", 4096)
+    monkeypatch.setattr(mmap, "PAGESIZE", 4096)
     assert huge_pages._room(PIECE) == (3 + 2 * 1 + 0 + 2 * 2) * PIECE
 
 
