@@ -15,7 +15,7 @@ Storage = Dtype | Literal["signs"]
 _SUPER_BLOCK = 256  # columns that share two halves at int4
 FACTOR_BYTES, _LINE = 24, 64  # of the twelve bits of a group for a block of rows, and what these are padded to
 # What int4 keeps at int8: a tenth of the weights of a layer, of whose cost in perplexity q, k, v had over a quarter and
-# o a fifth (benchmarks/README.md); rows of the embedding are looked up, not multiplied.
+# o a fifth (benchmarks/history.md); rows of the embedding are looked up, not multiplied.
 KEPT_BY_INT4 = frozenset({"embedding", "qkv", "o"})
 ELEMENT: dict[Dtype, int] = {"f32": 4, "f16": 2, "int8": 1}
 

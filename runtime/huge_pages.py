@@ -76,9 +76,6 @@ def _share(file: int, length: int) -> float:
 
 def _huge_bytes(address: int) -> int:
     """What the kernel says of the mapping of this process that begins at ``address``."""
-    inside = False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        inside = line.startswith(f"{address:x}-") or (inside and not line[0].islower() and not line[0].isdigit())
-        if inside and line.startswith("FilePmdMapped:"):
-            return int(line.split()[1]) << 10
-    return 0
+    mappings = "\n" + Path("/proc/self/smaps").read_text()
+    words = mappings.partition(f"\n{address:x}-")[2].partition("FilePmdMapped:")[2].split(maxsplit=1)
+    return int(words[0]) << 10 if words else 0

@@ -74,7 +74,8 @@ class _AtOnce(_Pair):
 
     def take_turn(self, clock: Clock) -> None:
         self._at_once(clock, WARM_SECONDS)  # all cores come up to speed, and stay there
-        verify, draft = _settled(self.target, self.width, clock), _settled(self.drafter, 1, clock)
+        verify = _settled(self.target, self.width, clock, BURST_SECONDS)
+        draft = _settled(self.drafter, 1, clock, BURST_SECONDS)
         self.note(self._at_once(clock, BURST_SECONDS), (statistics.mean(verify), statistics.mean(draft)))
 
     def _at_once(self, clock: Clock, least: float) -> tuple[list[float], list[float]]:
@@ -116,8 +117,10 @@ class _InTurns(_Pair):
             return
         self._rounds(clock, WARM_SECONDS)
         rounds = self._rounds(clock, 2 * BURST_SECONDS)
-        verify, draft = _settled(self.target, self.width, clock), _settled(self.drafter, 1, clock)
         company = [verdict for _, verdict in rounds], [one for drafts, _ in rounds for one in drafts]
+        # As long as in company: a ratio is no surer than the shorter of its sides.
+        verify = _settled(self.target, self.width, clock, max(BURST_SECONDS, sum(company[0])))
+        draft = _settled(self.drafter, 1, clock, max(BURST_SECONDS, sum(company[1])))
         self.note(company, (statistics.mean(verify), statistics.mean(draft)))
 
     def _rounds(self, clock: Clock, least: float) -> list[tuple[list[float], float]]:
@@ -137,12 +140,12 @@ def _quicker(loaded: Loaded, width: int, clock: Clock) -> float:
     return min(_call(loaded, width, clock) for _ in range(2))
 
 
-def _settled(loaded: Loaded, width: int, clock: Clock) -> list[float]:
-    """Passes one after another, once the other model's traces are gone: as passes alone are measured."""
+def _settled(loaded: Loaded, width: int, clock: Clock, least: float) -> list[float]:
+    """Passes one after another for so long, once the other model's traces are gone: as passes alone are measured."""
     settling = calls(loaded, width, _half_full(loaded, width), clock, least=1, seconds=WARM_SECONDS)
     for _ in itertools.islice(settling, SETTLING_PASSES):
         pass
-    return _stretch(loaded, width, clock, BURST_SECONDS)
+    return _stretch(loaded, width, clock, least)
 
 
 def _stretch(loaded: Loaded, width: int, clock: Clock, least: float) -> list[float]:

@@ -133,6 +133,16 @@ def test_all_pairs_that_a_mapping_may_have_are_measured_and_two_processors_at_on
     assert pinned_places(programs) == {"target": ["cpu@1"], "drafter": ["cpu@0"]}
 
 
+def test_passes_are_timed_as_often_among_their_like_as_in_turns() -> None:
+    """However long rounds are: of seven drafts a round, of one verdict."""
+    clock = Clock()
+    target, drafter = Remembering(clock, 1.0, seconds=1e-3), Remembering(clock, 1.0, seconds=5e-3)
+    Contentions([loaded("target", "cpu", target), loaded("drafter", "cpu", drafter)], [5, 6, 7], clock=clock).turn()
+    rounds = [(program, len(list(calls))) for program, calls in itertools.groupby(clock.ran)]
+    alone = {program: max(calls for one, calls in rounds if one is program) for program in (target, drafter)}
+    assert alone[drafter] >= 5 + 6 + 7 and alone[target] >= 3
+
+
 class Settling(NullProgram):
     """Takes twice as long after another one, and is at its own pace again only after a dozen passes."""
 
