@@ -77,6 +77,7 @@ def build(
         bundle = _assemble(folder, soc, models, made, context, widths)
         keep_measurements(output, bundle, folder)
         write_json(folder / MANIFEST, bundle)
+    pipeline.cache.forget()
     return bundle
 
 

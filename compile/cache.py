@@ -2,14 +2,19 @@
 
 <key>.<suffix>         the thing
 <key>.<suffix>.json    its size, checksum and time of change; an entry that no longer fits is made again
+
+When a receipt was last changed says when its entry was last wanted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache as once
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +27,7 @@ from paceline.encoding import utf8_name
 from paceline.files import cache_folder, writing
 
 TOOLS = ("paceline", "iree-base-compiler", "torch", "numpy")
+KEPT_SECONDS = 30 * 24 * 3600.0
 
 
 class _Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +60,8 @@ class Cache:
         except (OSError, msgspec.DecodeError):
             return None
         unchanged = (state.st_size, state.st_mtime_ns) == (receipt.entry.bytes, receipt.changed)
+        with suppress(OSError):  # a cache that may only be read serves all the same
+            os.utime(_receipt_of(path))
         return Entry(path=path, entry=receipt.entry) if unchanged else None
 
     def make(self, key: str, suffix: str, write: Callable[[Path], None]) -> Entry:
@@ -81,6 +89,30 @@ class Cache:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
         return Entry(path=path, entry=entry)
+
+    def forget(self, *, unwanted_for: float = KEPT_SECONDS) -> None:
+        """Remove what nobody wanted for so many seconds, with what a killed process left behind.
+
+        Bundles keep what they share with it. What cannot be removed stays: another process may be faster.
+        """
+        before = time.time() - unwanted_for
+        with suppress(OSError):
+            for path in list(self.folder.iterdir()):
+                with suppress(OSError):
+                    self._forget(path, before)
+
+    def _forget(self, path: Path, before: float) -> None:
+        """``path`` with its receipt, or what it is the receipt of: then nothing, until that is its turn."""
+        receipt = _receipt_of(path)
+        if _receipt_of(path.with_suffix("")) == path and path.with_suffix("").exists():
+            return
+        if (receipt if receipt.exists() else path).stat().st_mtime >= before:
+            return
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            receipt.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def default_folder() -> Path:

@@ -25,7 +25,7 @@ from paceline.partition import Bundle, BundledModel
 from paceline.runtime import huge_pages
 from paceline.runtime.program import Step, check_span
 from paceline.targets import ProcessingUnit
-from paceline.targets.host import Cpu, detect_cpu
+from paceline.targets.host import Cpu, compilers_names, detect_cpu
 
 _DEFAULT = int(rt.BufferUsage.DEFAULT)
 _MAPPED = int(rt.BufferUsage.MAPPING_SCOPED) | int(rt.BufferUsage.MAPPING_PERSISTENT)
@@ -98,7 +98,7 @@ def check_features(needed: Iterable[str], cpu: Cpu) -> None:
     Raises:
         DeviceUnavailable: ``cpu`` lacks some of the features ``needed``.
     """
-    missing = sorted(set(needed) - cpu.instructions)
+    missing = sorted(compilers_names(needed) - cpu.instructions)
     if missing and cpu.features:
         raise DeviceUnavailable(
             f"these programs need {', '.join(missing)}, which this machine's CPU ({cpu.name}) does not have; "

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from paceline.targets import amx
 from paceline.targets.hwcap import hwcap_features
 from paceline.targets.soc import Dtype, Figure, ProcessingUnit, Soc
 
@@ -22,7 +24,12 @@ _TOP_KHZ = Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
 _GUESSED_HERTZ = 2e9
 
 # What Linux calls otherwise than compilers do.
-_COMPILERS_NAMES = {"avx512_vnni": "avx512vnni", "asimddp": "dotprod", "asimdhp": "fullfp16"}
+_COMPILERS_NAMES = {
+    "avx512_vnni": "avx512vnni",
+    "asimddp": "dotprod",
+    "asimdhp": "fullfp16",
+    **{name: name.replace("_", "-") for name in amx.FLAGS},
+}
 
 # Widest vector unit first: (feature flag, f32 lanes). One multiply-add unit per core is the careful guess.
 _LANES = (("avx512f", 16), ("avx2", 8), ("asimd", 4), ("sse2", 4))
@@ -41,15 +48,24 @@ class Cpu:
     @property
     def instructions(self) -> frozenset[str]:
         """``features`` as compilers spell them."""
-        return frozenset(_COMPILERS_NAMES.get(name, name) for name in self.features)
+        return compilers_names(self.features)
+
+
+def compilers_names(features: Iterable[str]) -> frozenset[str]:
+    """Features as compilers spell them, of names that are theirs or Linux's."""
+    return frozenset(_COMPILERS_NAMES.get(name, name) for name in features)
 
 
 def detect_cpu() -> Cpu:
-    """This machine's CPU, from /proc/cpuinfo where there is one; an Arm board is called what its firmware calls it."""
+    """This machine's CPU, from /proc/cpuinfo where there is one; an Arm board is called what its firmware calls it.
+
+    Of its features those that programs may use.
+    """
     cpu, top = parse_cpuinfo(_text(_CPUINFO)), _text(_TOP_KHZ)
+    unlent = frozenset[str]() if amx.tiles_lent() else amx.FLAGS
     return Cpu(
         name=_text(_BOARD).strip("\0\n ") or cpu.name,
-        features=hwcap_features() or cpu.features,
+        features=hwcap_features() or cpu.features - unlent,
         hertz=float(top) * 1e3 if top else cpu.hertz,
     )
 

@@ -18,11 +18,11 @@ class InstructionSet:
     features: frozenset[str]
 
 
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"})
 # best first
 SETS = (
-    InstructionSet(
-        "x86_64-avx512vnni", "x86_64", frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"})
-    ),
+    InstructionSet("x86_64-amx", "x86_64", _AVX512 | {"amx-tile", "amx-int8"}),
+    InstructionSet("x86_64-avx512vnni", "x86_64", _AVX512),
     InstructionSet("x86_64-avx2", "x86_64", frozenset({"avx2", "fma", "f16c", "bmi2"})),
     InstructionSet("aarch64-dotprod", "aarch64", frozenset({"dotprod"})),
     InstructionSet("aarch64-neon", "aarch64", frozenset()),

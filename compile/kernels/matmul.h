@@ -1,103 +1,12 @@
-// Weights times activations: blocks of sixteen output channels, every weight read once for all rows of a call.
+// Weights times activations, every weight read once for all rows of a call.
 #pragma once
-#include "dot.h"
-
-// Rows of a block, TILE at a time.
-#define TILES UNROLL for (int t = 0; t < rows; t += TILE)
-INLINE Activations from_row(Activations x, int m) { return (Activations){x.rows + m * x.stride, x.stride, x.columns}; }
-INLINE int tile_rows(int rows, int t) { return rows - t < TILE ? rows - t : TILE; }
-
-// Block: f32 or f16 [columns][16]. Sums of a group first, then of groups: short chains, and less rounding.
-#define FLOAT_BLOCK(NAME, LOAD, BYTES)                                                                                 \
-  INLINE void block_##NAME(const int rows, const uint8_t *w, Activations x, f32x16 *y) {                               \
-    f32x16 total[MOST_ROWS];                                                                                           \
-    UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);                                                         \
-    for (size_t k = 0; k < x.columns; k += GROUP, w += GROUP * LANES * BYTES) {                                        \
-      const size_t end = k + GROUP < x.columns ? GROUP : x.columns - k;                                                \
-      TILES {                                                                                                          \
-        f32x16 a[TILE];                                                                                                \
-        UNROLL for (int m = 0; m < tile_rows(rows, t); m++) a[m] = splat(0);                                           \
-        for (size_t c = 0; c < end; c++) {                                                                             \
-          const f32x16 b = LOAD(w + c * LANES * BYTES);                                                                \
-          fetch(w + c * LANES * BYTES);                                                                                \
-          UNROLL for (int m = 0; m < tile_rows(rows, t); m++) a[m] += b * splat(((const float *)row_of(x, t + m))[k + c]); \
-        }                                                                                                              \
-        UNROLL for (int m = 0; m < tile_rows(rows, t); m++) total[t + m] += a[m];                                      \
-      }                                                                                                                \
-    }                                                                                                                  \
-    UNROLL for (int m = 0; m < rows; m++) y[m] = total[m];                                                             \
-  }
-FLOAT_BLOCK(f32, load, 4)
-FLOAT_BLOCK(f16, load_f16, 2)
-
-// Block: f32 scale [16], then u8 [columns / 4][16][4], each byte a weight plus 128.
-INLINE void block_int8(const int rows, const uint8_t *w, Activations x, f32x16 *y) {
-  const f32x16 scale = load(w);
-  f32x16 total[MOST_ROWS];
-  UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
-  w += 64;
-  for (size_t g = 0; g < x.columns / GROUP; g++, w += GROUP * LANES) TILES {
-    i32x16 a[TILE];
-    dot_int8(tile_rows(rows, t), a, w, from_row(x, t), g);
-    UNROLL for (int m = 0; m < tile_rows(rows, t); m++) {
-      total[t + m] += to_f32(a[m]) * splat(scales(row_of(x, t + m), x.columns)[g]);
-    }
-  }
-  UNROLL for (int m = 0; m < rows; m++) y[m] = total[m] * scale;
-}
-
-// The six bits of scale s and of low m of a group, in FACTORS bytes: s of each channel with the upper two bits of m above
-// it, then the lower four of m of channels 0 to 7, with those of channels 8 to 15 above them.
-#define FACTORS 24
-INLINE f32x16 scale_factors(const uint8_t *p) { return __builtin_convertvector(*(const u8x16 *)p & 63, f32x16); }
-INLINE f32x16 low_factors(const uint8_t *p) {
-  const u8x8 rest = *(const u8x8 *)(p + LANES), even = rest & 15, odd = rest >> 4;
-  const u8x16 lower = __builtin_shufflevector(even, odd, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  return __builtin_convertvector(lower | (*(const u8x16 *)p >> 6 << 4), f32x16);
-}
-
-// Block: super-blocks of up to 8 groups: f16 d [16], f16 dmin [16], then by group its factors (padded to whole 64 bytes),
-// then by group 4 x [16][4] bytes: the low nibble is column 8 i + j, the high one column 8 i + 4 + j.
-INLINE size_t factor_bytes(size_t groups) { return (groups * FACTORS + 63) / 64 * 64; }
-INLINE void block_int4(const int rows, const uint8_t *w, Activations x, f32x16 *y) {
-  const size_t groups = x.columns / GROUP;
-  f32x16 total[MOST_ROWS];
-  UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
-  for (size_t first = 0; first < groups; first += SUPER) {
-    const size_t end = first + SUPER < groups ? first + SUPER : groups;
-    const f32x16 d = load_f16(w), dmin = load_f16(w + 32);
-    const uint8_t *factors = w + 64;
-    w = factors + factor_bytes(end - first);
-    for (size_t g = first; g < end; g++, factors += FACTORS, w += GROUP / 2 * LANES) {
-      const f32x16 s = scale_factors(factors) * d, low = low_factors(factors) * dmin;
-      TILES {
-        i32x16 a[TILE];
-        dot_int4(tile_rows(rows, t), a, w, from_row(x, t), g);
-        UNROLL for (int m = 0; m < tile_rows(rows, t); m++) {
-          const uint8_t *row = row_of(x, t + m);
-          const i32x16 scaled = bits_i32(s) + exponents(row, x.columns)[g];  // units that multiply have enough to do
-          total[t + m] += to_f32(a[m]) * bits_f32(scaled);
-          total[t + m] -= low * splat(scaled_sums(row, x.columns)[g]);
-        }
-      }
-    }
-  }
-  UNROLL for (int m = 0; m < rows; m++) y[m] = total[m] * power(-HIGH);
-}
-
-INLINE size_t bytes_f32(size_t columns) { return columns * 64; }
-INLINE size_t bytes_f16(size_t columns) { return columns * 32; }
-INLINE size_t bytes_int8(size_t columns) { return 64 + columns * 16; }
-INLINE size_t bytes_int4(size_t columns) {
-  const size_t groups = columns / GROUP, rest = groups % SUPER;
-  return groups * 256 + groups / SUPER * (64 + factor_bytes(SUPER)) + (rest ? 64 + factor_bytes(rest) : 0);
-}
-INLINE size_t stride_f32(size_t columns) { return columns * 4; }
-INLINE size_t stride_f16(size_t columns) { return columns * 4; }
-INLINE size_t stride_int8(size_t columns) { return quantised_stride(columns); }
-INLINE size_t stride_int4(size_t columns) { return quantised_stride(columns); }
+#include "tiles.h"
 
 // `rows` as a constant: each case is a kernel of its own, which keeps its sums in registers.
+#define MOST_f32 MOST_ROWS
+#define MOST_f16 MOST_ROWS
+#define TILES_f32
+#define TILES_f16
 #define CASE(FORMAT, rows) case rows: block_##FORMAT(rows, w, x, y); return;
 #if MOST_ROWS == 8
 #define MORE_CASES(FORMAT) CASE(FORMAT, 5) CASE(FORMAT, 6) CASE(FORMAT, 7) CASE(FORMAT, 8)
@@ -106,7 +15,7 @@ INLINE size_t stride_int4(size_t columns) { return quantised_stride(columns); }
 #endif
 #define BLOCK_ROWS(FORMAT)                                                                                             \
   static __attribute__((noinline)) void rows_##FORMAT(int rows, const uint8_t *w, Activations x, f32x16 *y) {         \
-    switch (rows) { CASE(FORMAT, 1) CASE(FORMAT, 2) CASE(FORMAT, 3) CASE(FORMAT, 4) MORE_CASES(FORMAT) }               \
+    switch (rows) { CASE(FORMAT, 1) CASE(FORMAT, 2) CASE(FORMAT, 3) CASE(FORMAT, 4) MORE_CASES(FORMAT) TILES_##FORMAT }\
   }
 BLOCK_ROWS(f32)
 BLOCK_ROWS(f16)
@@ -130,11 +39,11 @@ INLINE f32x16 gelu(f32x16 x) {
   const size_t blocks = (channels + LANES - 1) / LANES;                                                                \
   const size_t end = (part + 1) * chunk < blocks ? (part + 1) * chunk : blocks;                                        \
   for (size_t b = part * chunk; b < end; b++)                                                                          \
-    for (size_t m = from; m < rows; m += MOST_ROWS) {                                                                  \
-      const int some = rows - m < MOST_ROWS ? (int)(rows - m) : MOST_ROWS;                                             \
+    for (size_t m = from; m < rows; m += MOST_##FORMAT) {                                                              \
+      const int some = rows - m < MOST_##FORMAT ? (int)(rows - m) : MOST_##FORMAT;                                     \
       const Activations some_x = {x + m * stride, stride, columns};                                                    \
       const size_t c = b * LANES, lanes = channels - c;                                                                \
-      f32x16 y[MOST_ROWS], z[MOST_ROWS];                                                                               \
+      f32x16 y[MOST_##FORMAT], z[MOST_##FORMAT];                                                                       \
       rows_##FORMAT(some, w + b * size, some_x, y);                                                           \
       if (TWO) rows_##FORMAT(some, w + (blocks + b) * size, some_x, z);                                       \
       for (int i = 0; i < some; i++) {                                                                                 \

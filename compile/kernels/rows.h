@@ -106,12 +106,13 @@ void norm_add(const float *y, const float *g, float *out, size_t columns, size_t
   }
 }
 
-// An id that the table does not have reads row 0: a kernel has no way to complain.
+// An id that the table does not have reads row 0: a kernel has no way to complain. Every pass begins here.
 #define EMBED(FORMAT, VALUE)                                                                                           \
   void embed_##FORMAT(const int32_t *ids, const uint8_t *w, float *out, size_t vocabulary, size_t columns,             \
                       size_t padded, size_t factor, size_t row) {                                                      \
     const size_t id = (uint32_t)ids[row] < vocabulary ? (size_t)ids[row] : 0, lane = id % LANES;                       \
     const uint8_t *block = w + id / LANES * bytes_##FORMAT(padded);                                                    \
+    if (row == 0) ask_for_tiles();                                                                                     \
     for (size_t k = 0; k < columns; k++) out[row * columns + k] = (VALUE) * as_float(factor);                          \
   }
 EMBED(f32, ((const float *)block)[k * LANES + lane])

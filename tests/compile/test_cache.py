@@ -67,6 +67,40 @@ def test_a_bundle_gets_the_same_bytes(cache: Cache, tmp_path: Path) -> None:
     assert (tmp_path / "placed").read_text() == "one"
 
 
+def test_what_nobody_wants_any_more_is_forgotten(cache: Cache, tmp_path: Path) -> None:
+    for name in ("wanted", "unwanted", "shared"):
+        cache.make(name, "reach.json", _writer(name, []))
+    cache.make("new", "txt", _writer("new", []))
+    place(found := cache.make("shared", "reach.json", _writer("", [])), tmp_path / "bundle")
+    (cache.folder / ".killed-1").mkdir()
+    (cache.folder / ".killed-1" / "half").write_text("half")
+    (cache.folder / "bare.capture.json").write_text("{}")
+    for path in cache.folder.iterdir():
+        if not path.name.startswith("new"):
+            state = path.stat()
+            os.utime(path, ns=(0, state.st_mtime_ns if path.name.endswith("reach.json") else 0))
+    assert cache.find("wanted", "reach.json")
+    cache.forget()
+    names = {path.name for path in cache.folder.iterdir()}
+    assert names == {"wanted.reach.json", "wanted.reach.json.json", "new.txt", "new.txt.json"}
+    assert (tmp_path / "bundle").read_text() == "shared" and not found.path.exists()
+    cache.forget(unwanted_for=-1)
+    assert not any(cache.folder.iterdir())
+
+
+def test_a_cache_that_may_not_be_written_serves(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = cache.make("k", "txt", _writer("one", []))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert cache.find("k", "txt") == made
+    cache.forget(unwanted_for=-1)
+    assert cache.find("k", "txt") == made
+
+
 def test_keys_follow_their_inputs() -> None:
     assert key("a", 1) == key("a", 1)
     assert len({key("a", 1), key("a", 2), key("b", 1), key("a", 1, by=("cpu",))}) == 4

@@ -19,7 +19,7 @@ from paceline.targets.instruction_sets import SETS, InstructionSet, instruction_
 from tests.compile.kernel_programs import Tiny, emulated, native, tiny
 from tests.emulator import MISSING
 
-CONTEXT, WIDEST = 80, 11  # more rows than any kernel takes at once
+CONTEXT, WIDEST = 80, 19  # more rows than any kernel takes at once
 NO_LOGIT = np.float32(-1e30)
 ROUNDED = 0.05  # share of the largest logit. Seen: 0.011 and 0.020
 POSITION = 59  # rows begin in one block and stretch of keys and end in the next

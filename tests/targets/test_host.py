@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from paceline.targets import detect_host, host
-from paceline.targets.host import Cpu, count_cores, detect_cpu, host_peak, last_cache_bytes, memory_bytes, parse_cpuinfo
+from paceline.targets.host import (
+    Cpu,
+    compilers_names,
+    count_cores,
+    detect_cpu,
+    host_peak,
+    last_cache_bytes,
+    memory_bytes,
+    parse_cpuinfo,
+)
 
 X86 = """processor\t: 0
 model name\t: Example CPU @ 2.50GHz
@@ -55,6 +64,11 @@ def test_what_the_kernel_tells_every_process_goes_before_a_file(monkeypatch: pyt
     monkeypatch.setattr(host, "hwcap_features", lambda: frozenset({"asimd", "asimddp", "asimdhp"}))
     assert detect_cpu().features == {"asimd", "asimddp", "asimdhp"}
     assert detect_cpu().instructions == {"asimd", "dotprod", "fullfp16"}
+
+
+def test_either_spelling_is_understood() -> None:
+    """Bundles of before tiles were used name the features of a traced program as Linux does."""
+    assert compilers_names(["amx_int8", "amx-int8", "avx512_vnni", "avx2"]) == {"amx-int8", "avx512vnni", "avx2"}
 
 
 def test_nothing_to_read_still_gives_a_name() -> None:

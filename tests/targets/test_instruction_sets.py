@@ -11,6 +11,8 @@ from paceline.targets import ProcessingUnit, instruction_sets, load_soc
 from paceline.targets.host import Cpu
 from paceline.targets.instruction_sets import instruction_set
 
+AVX512 = "avx512f avx512bw avx512vl avx512dq"
+
 
 def cpu(*, triple: str, name: str, features: str) -> ProcessingUnit:
     unit = load_soc("x86-swiftshader").unit("cpu")
@@ -48,7 +50,9 @@ def test_what_is_said_of_a_processor_decides(triple: str, features: str, wanted:
 @pytest.mark.parametrize(
     ("machine", "flags", "wanted"),
     [
-        ("x86_64", "sse2 avx2 fma f16c bmi2 avx512f avx512bw avx512vl avx512dq avx512_vnni", "x86_64-avx512vnni"),
+        ("x86_64", f"sse2 avx2 {AVX512} avx512_vnni amx_bf16 amx_tile amx_int8", "x86_64-amx"),
+        ("x86_64", f"sse2 avx2 {AVX512} avx512_vnni amx_bf16 amx_tile", "x86_64-avx512vnni"),
+        ("x86_64", f"sse2 avx2 fma f16c bmi2 {AVX512} avx512_vnni", "x86_64-avx512vnni"),
         ("AMD64", "sse2 avx2 fma f16c bmi2 avx512f avx512bw avx512vl avx512dq", "x86_64-avx2"),
         ("x86_64", "sse2", None),
         ("aarch64", "fp asimd asimddp", "aarch64-dotprod"),

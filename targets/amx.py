@@ -1,0 +1,20 @@
+"""Whether Linux lends tiles (AMX): their state is so large that a thread has it only where the process asked for it."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+
+FLAGS = frozenset({"amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "amx_complex"})
+_ARCH_PRCTL, _ARCH_GET_XCOMP_SUPP = 158, 0x1021
+_XTILEDATA = 18  # the bit of what tiles hold, in a set of parts of a thread's state
+
+
+def tiles_lent() -> bool:
+    """Whether a process that asks gets them; what is asked here is only that."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    lent = ctypes.c_uint64()
+    refused = ctypes.CDLL(None).syscall(_ARCH_PRCTL, _ARCH_GET_XCOMP_SUPP, ctypes.byref(lent))
+    return not refused and bool(lent.value >> _XTILEDATA & 1)
