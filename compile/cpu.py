@@ -12,7 +12,7 @@ from paceline.targets.instruction_sets import SETS, set_named
 
 # Of all that /proc/cpuinfo lists, what adds instructions that a compiler uses unasked.
 _INSTRUCTIONS = (
-    *("adx", "amx", "asimd", "avx", "bf16", "bmi", "dotprod", "f16c", "fma", "fullfp16", "i8mm", "movbe", "popcnt"),
+    *("adx", "asimd", "avx", "bf16", "bmi", "dotprod", "f16c", "fma", "fullfp16", "i8mm", "movbe", "popcnt"),
     *("ss", "sv"),
 )
 # Of all that a SoC file may name, what a board's kernel is known to list under the same name.

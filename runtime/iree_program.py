@@ -24,7 +24,7 @@ from paceline.errors import BundleError, DeviceLost, DeviceUnavailable
 from paceline.partition import Bundle, BundledModel
 from paceline.runtime import huge_pages
 from paceline.runtime.program import Step, check_span
-from paceline.targets import ProcessingUnit
+from paceline.targets import ProcessingUnit, amx
 from paceline.targets.host import Cpu, compilers_names, detect_cpu
 
 _DEFAULT = int(rt.BufferUsage.DEFAULT)
@@ -64,7 +64,9 @@ class IreeDevice:
             DeviceLost: the device has no memory for it.
             UsageError: the weights have a name that is not UTF-8.
         """
-        check_features(model.features.get(self.unit.name, ()), detect_cpu())
+        needed = model.features.get(self.unit.name, ())
+        check_features(needed, detect_cpu())
+        check_tiles(needed)
         path, weights = folder / model.programs[self.unit.name], folder / model.weights[self.unit.name]
         check_caches(cache_bytes(model.spec, bundle.context, model.kept_on(self.unit.name)), str(path))
         if self.unit.kind == "cpu":  # a GPU gets a copy
@@ -103,6 +105,19 @@ def check_features(needed: Iterable[str], cpu: Cpu) -> None:
         raise DeviceUnavailable(
             f"these programs need {', '.join(missing)}, which this machine's CPU ({cpu.name}) does not have; "
             "compile them on this machine, or for a SoC file that names its processor"
+        )
+
+
+def check_tiles(needed: Iterable[str]) -> None:
+    """Have Linux lend this process the tiles that a program needs, or refuse it: its first tile would stop the process.
+
+    Raises:
+        DeviceUnavailable: there are features of AMX among those ``needed``, and Linux lends no tiles.
+    """
+    if not compilers_names(amx.FLAGS).isdisjoint(compilers_names(needed)) and not amx.tiles_granted():
+        raise DeviceUnavailable(
+            "these programs multiply tiles (AMX), which Linux does not lend to this process: a thread of it has too "
+            "small a stack for signals; load them before it starts others, or compile for a SoC file without amx-int8"
         )
 
 

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from paceline.errors import BundleError, DeviceUnavailable, UsageError
 from paceline.partition import read_bundle
 from paceline.runtime import Program, iree_program, load_program, open_device
-from paceline.runtime.iree_program import IreeDevice
+from paceline.runtime.iree_program import IreeDevice, check_tiles
+from paceline.targets import amx
 from paceline.targets.host import Cpu
 
 pytestmark = pytest.mark.cpu
@@ -80,6 +81,16 @@ def test_a_cpu_without_the_instructions_is_refused(tiny_bundle: Path, monkeypatc
         program(tiny_bundle)
     monkeypatch.setattr(iree_program, "detect_cpu", lambda: Cpu("silent", frozenset(), 0.0))
     assert program(tiny_bundle).context == bundle.context
+
+
+def test_tiles_that_linux_does_not_lend_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(amx, "tiles_granted", lambda: False)
+    for names in (["avx2", "amx-int8"], ["amx_tile"]):
+        with pytest.raises(DeviceUnavailable, match=r"multiply tiles \(AMX\), which Linux does not lend"):
+            check_tiles(names)
+    check_tiles(["avx2", "avx512vnni"])
+    monkeypatch.setattr(amx, "tiles_granted", lambda: True)
+    check_tiles(["amx-int8"])
 
 
 def test_equal_cores_share_a_device(tiny_bundle: Path) -> None:

@@ -14,6 +14,16 @@ from paceline.targets.host import detect_cpu
 
 # What kernels do before the first tile: ARCH_REQ_XCOMP_PERM of XTILEDATA.
 ASK = "import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(158, 0x1023, 18) != 0)"
+# The same where signals have less of a stack than tiles take, by sigaltstack of the C library.
+CRAMPED = """
+import ctypes, sys
+from paceline.targets.amx import tiles_granted
+class Stack(ctypes.Structure):
+    _fields_ = [("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+room = ctypes.create_string_buffer(6144)
+assert ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(ctypes.addressof(room), 0, 6144)), None) == 0
+sys.exit(not tiles_granted())
+"""
 FLAGS = "flags : fpu avx2 amx_bf16 amx_tile amx_int8"
 
 
@@ -23,6 +33,12 @@ FLAGS = "flags : fpu avx2 amx_bf16 amx_tile amx_int8"
 def test_who_asks_gets_what_was_promised() -> None:
     granted = subprocess.run([sys.executable, "-c", ASK], check=False).returncode == 0
     assert amx.tiles_lent() == granted
+
+
+def test_a_cramped_process_gets_none_and_says_so() -> None:
+    if not amx.tiles_lent():
+        pytest.skip("this machine has no tiles to lend")
+    assert subprocess.run([sys.executable, "-c", CRAMPED], check=False, capture_output=True).returncode == 1
 
 
 @pytest.mark.parametrize("other", [("linux", "aarch64"), ("darwin", "x86_64")])
