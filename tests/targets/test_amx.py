@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_a_cramped_process_gets_none_and_says_so() -> None:
 def test_nobody_else_is_asked(other: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", other[0])
     monkeypatch.setattr(platform, "machine", lambda: other[1])
-    monkeypatch.setattr(amx.ctypes, "CDLL", lambda name: pytest.fail("asked"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: pytest.fail("asked"))
     assert not amx.tiles_lent()
 
 
