@@ -60,9 +60,11 @@ class Cache:
         except (OSError, msgspec.DecodeError):
             return None
         unchanged = (state.st_size, state.st_mtime_ns) == (receipt.entry.bytes, receipt.changed)
+        if not unchanged:
+            return None
         with suppress(OSError):  # a cache that may only be read serves all the same
             os.utime(_receipt_of(path))
-        return Entry(path=path, entry=receipt.entry) if unchanged else None
+        return Entry(path=path, entry=receipt.entry)
 
     def make(self, key: str, suffix: str, write: Callable[[Path], None]) -> Entry:
         """The entry, made by ``write(path)`` if it is not there.
@@ -102,9 +104,9 @@ class Cache:
                     self._forget(path, before)
 
     def _forget(self, path: Path, before: float) -> None:
-        """``path`` with its receipt, or what it is the receipt of: then nothing, until that is its turn."""
+        """``path`` with its receipt; a receipt goes with what it is of."""
         receipt = _receipt_of(path)
-        if _receipt_of(path.with_suffix("")) == path and path.with_suffix("").exists():
+        if path.suffix == receipt.suffix and path.with_suffix("").exists():
             return
         if (receipt if receipt.exists() else path).stat().st_mtime >= before:
             return

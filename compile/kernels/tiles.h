@@ -87,7 +87,7 @@ INLINE void tiles_int4(const uint8_t *w, Activations x, f32x16 *y) {
 }
 
 // No thread of a process has tiles unasked: arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA) of Linux. Once is enough, and more
-// often does no harm.
+// often does no harm. targets/amx.py asks too, to refuse with a sentence; other programs that run this need not know.
 INLINE void ask_for_tiles(void) {
   long answer = 158;
   __asm__ volatile("syscall" : "+a"(answer) : "D"(0x1023L), "S"(18L) : "rcx", "r11", "memory");

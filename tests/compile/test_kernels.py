@@ -29,7 +29,7 @@ TOKENS = np.random.default_rng(1).integers(0, 300, WIDEST).astype(np.int32)
 UNEVEN = {"hidden_size": 72, "intermediate_size": 336, "vocab_size": 333}
 MODELS: dict[str, dict[str, Any]] = {"llama": {}, "qwen3": {}, "gemma3": {}, "qwen2": UNEVEN, "mistral": {}}
 # every number of rows that a kernel takes is code of its own
-WIDTHS = dict.fromkeys(MODELS, (1, 4, WIDEST)) | {"llama": (*range(1, 10), WIDEST)}
+WIDTHS = dict.fromkeys(MODELS, (1, 4, 11, WIDEST)) | {"llama": (*range(1, 10), 11, WIDEST)}
 # processors that have what a set asks for and no more
 EMULATED = {"aarch64-dotprod": "cortex-a76", "aarch64-neon": "cortex-a53"}
 
