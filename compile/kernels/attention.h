@@ -22,7 +22,7 @@ INLINE void attend(const float *qkv, void *keys, void *values, const int32_t *sp
   const size_t kv = part % h.kv_heads, from = part / h.kv_heads * share, sharing = h.heads / h.kv_heads, size = h.size;
   const size_t count = rows * sharing - from < share ? rows * sharing - from : share;
   Row of[ROWS_AT_ONCE];
-  Rounded q;
+  RoundedRows q;
   for (size_t i = 0; i < count; i++) {
     begin_row(of + i, qkv, out, span, h, window, (from + i) / sharing, kv * sharing + (from + i) % sharing);
     if (in_bytes) round_query(of[i].q, q.bytes[i], size);

@@ -5,10 +5,10 @@
 
 #define STRETCH_COLUMNS (STRETCH * LANES)
 #define ROW_BYTES 320  // of the largest head, or a stretch, as activations
-_Static_assert(ROW_BYTES >= LARGEST_HEAD + 8 * (LARGEST_HEAD / GROUP) && LARGEST_HEAD >= STRETCH_COLUMNS, "");
+_Static_assert(ROW_BYTES >= LARGEST_HEAD / GROUP * sizeof(Rounded) && LARGEST_HEAD >= STRETCH_COLUMNS, "");
 
 // Rows of activations, one for each row of a workgroup.
-typedef struct { _Alignas(64) uint8_t bytes[ROWS_AT_ONCE][ROW_BYTES]; } Rounded;
+typedef struct { _Alignas(64) uint8_t bytes[ROWS_AT_ONCE][ROW_BYTES]; } RoundedRows;
 
 // Or compilers would keep every word of every query spread over a register of its own, for both, and run out of them.
 #define READ_AGAIN __asm__ volatile("" ::: "memory")
@@ -18,12 +18,14 @@ INLINE void score_int8(const int count, const uint8_t *block, Activations q, f32
   UNROLL for (int m = 0; m < count; m++) s[m] = splat(0);
   for (size_t g = 0; g < q.columns / GROUP; g++, block += KEY_BYTES) {
     i32x16 a[TILE];
-    dot_int8(count, a, block + 4 * LANES, q, g);
+    const Rounded *of[TILE];
+    groups_of_rows(count, of, q, g);
+    dot_int8(count, a, block + 4 * LANES, of);
     READ_AGAIN;
-    UNROLL for (int m = 0; m < count; m++) a[m] = (a[m] << 8) + start_int8(q, m, g);
-    add_int8(count, a, block + 4 * LANES + GROUP_BYTES, q, g);
+    UNROLL for (int m = 0; m < count; m++) a[m] = (a[m] << 8) + start_int8(of[m]);
+    add_int8(count, a, block + 4 * LANES + GROUP_BYTES, of);
     UNROLL for (int m = 0; m < count; m++) {
-      const f32x16 scale = load(block) * splat(scales(row_of(q, m), q.columns)[g]);
+      const f32x16 scale = load(block) * splat(of[m]->scale);
       s[m] += to_f32(a[m]) * scale;
     }
   }
@@ -35,8 +37,10 @@ INLINE void mix_int8(const int count, const uint8_t *values, size_t stride, size
   UNROLL for (int m = 0; m < count; m++) sums[m] = load(r[m].mixed + d);
   for (size_t g = 0; g < groups; g++) {
     i32x16 a[TILE];
-    dot_int8(count, a, values + g * stride, w, g);
-    UNROLL for (int m = 0; m < count; m++) sums[m] += to_f32(a[m]) * splat(scales(row_of(w, m), w.columns)[g]);
+    const Rounded *of[TILE];
+    groups_of_rows(count, of, w, g);
+    dot_int8(count, a, values + g * stride, of);
+    UNROLL for (int m = 0; m < count; m++) sums[m] += to_f32(a[m]) * splat(of[m]->scale);
   }
   UNROLL for (int m = 0; m < count; m++) *(f32x16 *)(r[m].mixed + d) = sums[m];
 }
@@ -57,9 +61,9 @@ INLINE void round_weights(float *weight, const uint8_t *values, size_t stride, s
 
 // Adds the positions of `blocks` blocks from `at` on, whose keys and values are `k` and `v`, to `count` rows.
 INLINE void take_bytes(Row *rows, size_t count, const uint8_t *k, const uint8_t *v, size_t size, size_t at, size_t blocks,
-                       const Rounded *q) {
+                       const RoundedRows *q) {
   f32x16 s[STRETCH][ROWS_AT_ONCE];
-  Rounded w;
+  RoundedRows w;
   const size_t columns = groups_of(size) * GROUP, stride = value_bytes(size), groups = groups_of(blocks * LANES);
   for (size_t b = 0; b < blocks; b++, k += columns / GROUP * KEY_BYTES) {
     size_t i = 0;

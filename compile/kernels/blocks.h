@@ -4,7 +4,7 @@
 
 // Rows of a block, TILE at a time.
 #define TILES UNROLL for (int t = 0; t < rows; t += TILE)
-INLINE Activations from_row(Activations x, int m) { return (Activations){x.rows + m * x.stride, x.stride, x.columns}; }
+INLINE Activations from_row(Activations x, int m) { return (Activations){row_of(x, m), x.stride, x.columns}; }
 INLINE int tile_rows(int rows, int t) { return rows - t < TILE ? rows - t : TILE; }
 
 // Block: f32 or f16 [columns][16]. Sums of a group first, then of groups: short chains, and less rounding.
@@ -31,26 +31,25 @@ FLOAT_BLOCK(f32, load, 4)
 FLOAT_BLOCK(f16, load_f16, 2)
 
 // What comes of the sums of a group: of int8 times the scale of these activations; of int4, whose weights have `scale` and
-// `low`, see `Activations`.
-INLINE void add_int8_group(f32x16 *total, i32x16 sums, const uint8_t *row, size_t columns, size_t g) {
-  *total += to_f32(sums) * splat(scales(row, columns)[g]);
-}
-INLINE void add_int4_group(f32x16 *total, i32x16 sums, f32x16 scale, f32x16 low, const uint8_t *row, size_t columns, size_t g) {
-  const i32x16 scaled = bits_i32(scale) + exponents(row, columns)[g];  // units that multiply have enough to do
-  *total += to_f32(sums) * bits_f32(scaled);
-  *total -= low * splat(scaled_sums(row, columns)[g]);
+// `low`, see `Rounded`.
+INLINE void add_int8_group(f32x16 *total, i32x16 sums, const Rounded *q) { *total += to_f32(sums) * splat(q->scale); }
+INLINE void add_int4_group(f32x16 *total, i32x16 sums, f32x16 scale, f32x16 low, const Rounded *q) {
+  *total += (bits_f32(sums) - splat(q->whole)) * scale;
+  *total -= low * splat(q->scaled_sum);
 }
 
 // Block: f32 scale [16], then u8 [columns / 4][16][4], each byte a weight plus 128.
 INLINE void block_int8(const int rows, const uint8_t *w, Activations x, f32x16 *y) {
   const f32x16 scale = load(w);
   f32x16 total[MOST_ROWS];
+  const Rounded *q[MOST_ROWS];
   UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
+  groups_of_rows(rows, q, x, 0);
   w += 64;
-  for (size_t g = 0; g < x.columns / GROUP; g++, w += GROUP * LANES) TILES {
+  for (size_t g = 0; g < x.columns / GROUP; g++, w += GROUP * LANES, next_groups(rows, q)) TILES {
     i32x16 a[TILE];
-    dot_int8(tile_rows(rows, t), a, w, from_row(x, t), g);
-    UNROLL for (int m = 0; m < tile_rows(rows, t); m++) add_int8_group(total + t + m, a[m], row_of(x, t + m), x.columns, g);
+    dot_int8(tile_rows(rows, t), a, w, q + t);
+    UNROLL for (int m = 0; m < tile_rows(rows, t); m++) add_int8_group(total + t + m, a[m], q[t + m]);
   }
   UNROLL for (int m = 0; m < rows; m++) y[m] = total[m] * scale;
 }
@@ -71,24 +70,24 @@ INLINE size_t factor_bytes(size_t groups) { return (groups * FACTORS + 63) / 64 
 INLINE void block_int4(const int rows, const uint8_t *w, Activations x, f32x16 *y) {
   const size_t groups = x.columns / GROUP;
   f32x16 total[MOST_ROWS];
+  const Rounded *q[MOST_ROWS];
   UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
+  groups_of_rows(rows, q, x, 0);
   for (size_t first = 0; first < groups; first += SUPER) {
     const size_t end = first + SUPER < groups ? first + SUPER : groups;
     const f32x16 d = load_f16(w), dmin = load_f16(w + 32);
     const uint8_t *factors = w + 64;
     w = factors + factor_bytes(end - first);
-    for (size_t g = first; g < end; g++, factors += FACTORS, w += GROUP / 2 * LANES) {
+    for (size_t g = first; g < end; g++, factors += FACTORS, w += GROUP / 2 * LANES, next_groups(rows, q)) {
       const f32x16 s = scale_factors(factors) * d, low = low_factors(factors) * dmin;
       TILES {
         i32x16 a[TILE];
-        dot_int4(tile_rows(rows, t), a, w, from_row(x, t), g);
-        UNROLL for (int m = 0; m < tile_rows(rows, t); m++) {
-          add_int4_group(total + t + m, a[m], s, low, row_of(x, t + m), x.columns, g);
-        }
+        dot_int4(tile_rows(rows, t), a, w, q + t);
+        UNROLL for (int m = 0; m < tile_rows(rows, t); m++) add_int4_group(total + t + m, a[m], s, low, q[t + m]);
       }
     }
   }
-  UNROLL for (int m = 0; m < rows; m++) y[m] = total[m] * power(-HIGH);
+  UNROLL for (int m = 0; m < rows; m++) y[m] = total[m];
 }
 
 INLINE size_t bytes_f32(size_t columns) { return columns * 64; }

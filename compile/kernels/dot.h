@@ -1,43 +1,59 @@
 // Dot products of one group of columns, exact in 32 bits: sixteen output channels, several rows of activations at once.
 //
-// dot_int8 and dot_int4 set a[m] to the sum over group g of weights times bytes of row m; the nibbles of int4 are unsigned.
-// add_int8 adds that to a[m], but for what `start_int8` says that sums begin with. dot_bits is of one row, and bits: that
-// of column 4 i + j of a group is bit i of byte j of its channel.
+// dot_int8 sets a[m] to the sum of weights times bytes of q[m], a group of row m; add_int8 adds that to a[m], but for what
+// `start_int8` says that sums begin with. dot_int4, whose nibbles are unsigned, adds to what `start_int4` says. dot_bits is
+// of one row, and bits: that of column 4 i + j of a group is bit i of byte j of its channel.
 #pragma once
 #include "simd.h"
 
-// A row of activations is [columns] f32 for float weights, and for integer weights i8 [columns], padded to whole groups,
-// then by group two words: for int8 f32 scale and i32 -128 * sum; for int4, whose scales are powers of two, i32 what
-// multiplies by 2^HIGH * scale where it is added to the bits of a float, and f32 2^HIGH * scale * sum.
+// A row of activations is [columns] f32 for float weights, and for integer weights its groups, the last one padded: i8 [32]
+// and two words behind them, so that one address finds all of a group. For int8 they are f32 scale and i32 -128 * sum. For
+// int4, whose scales are powers of two, f32 WHOLE * scale and f32 scale * sum: the bits of the first, and a sum of products
+// counted on from them, are those of (WHOLE + sum) * scale. No conversion, and no product with the scale.
 typedef struct { const uint8_t *rows; size_t stride, columns; } Activations;
+typedef struct __attribute__((may_alias)) {
+  int8_t bytes[GROUP];
+  union { float scale, whole; };
+  union { int32_t start; float scaled_sum; };
+} Rounded;
+#define WHOLE 12582912.0f  // 1.5 * 2^23: there is room for 2^22 either way
+#define HIGH 64            // scales for int4 are 2^-HIGH to 2^(HIGH - 1)
 
-// Scales are 2^-HIGH or more, and times 2^HIGH nothing is taken off the bits of a float: a zero stays next to nothing.
-#define HIGH 64
+INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.stride; }
+INLINE const Rounded *group_of(Activations x, int m, size_t g) { return (const Rounded *)row_of(x, m) + g; }
 
-INLINE const float *scales(const uint8_t *row, size_t columns) { return (const float *)(row + columns); }
-INLINE const int32_t *starts(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns) + columns / GROUP; }
-INLINE const int32_t *exponents(const uint8_t *row, size_t columns) { return (const int32_t *)(row + columns); }
-INLINE const float *scaled_sums(const uint8_t *row, size_t columns) { return scales(row, columns) + columns / GROUP; }
+// The same group of so many rows, each by an address of its own: from one common index, processors would make two steps of
+// every product that reads activations.
+INLINE void groups_of_rows(const int rows, const Rounded **q, Activations x, size_t g) {
+  UNROLL for (int m = 0; m < rows; m++) q[m] = group_of(x, m, g);
+}
+INLINE void next_groups(const int rows, const Rounded **q) {
+  UNROLL for (int m = 0; m < rows; m++) {
+    q[m]++;
+    __asm__("" : "+r"(q[m]));
+  }
+}
 
 // Rows are read side by side, and a cache has few places for lines that are a multiple of 4096 bytes apart. An odd number
 // of lines gives the rows of a call places of their own; of these, five above a multiple of eight was faster than one.
 // row_bytes in kernel_program.py is the same.
 INLINE size_t quantised_stride(size_t columns) {
-  const size_t lines = (columns + 8 * (columns / GROUP) + 63) / 64;
+  const size_t lines = (columns / GROUP * sizeof(Rounded) + 63) / 64;
   return ((lines + 2) / 8 * 8 + 5) * 64;
 }
-
-INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.stride; }
 
 // Weights are fetched twice before their use: FAR bytes ahead into the second cache, which waits for dozens of lines at
 // once, and NEAR ahead into the first, which waits for few: it would hold up the products while memory answers. FAR is
 // more than a core can take in while it does, some 150 ns at 40 GB/s.
-#define FAR 16384
-#define NEAR 3072
+#define FAR 8192
+#define NEAR 5120
 INLINE void fetch(const uint8_t *w) {
   __builtin_prefetch(w + FAR, 0, 2);
   __builtin_prefetch(w + NEAR);
 }
+
+INLINE int32_t word_of(const Rounded *q, int i) { return *((const word *)q->bytes + i); }
+INLINE i32x16 start_int4(const Rounded *q) { return bits_i32(splat(q->whole)); }
 
 // MOST_ROWS read a weight once from memory, TILE of them once from the nearest cache: as many as registers hold sums for.
 #if defined(__AVX2__) && !defined(__AVX512VNNI__)
@@ -57,7 +73,7 @@ INLINE i32x16 joined(__m256i first, __m256i second) {
 // Weights have 128 added, and so no sign. Products of four of them with activations fit 16 bits, as `round_int8`
 // rounds these, and are widened together. With activations of full bytes each pair of columns needs a sign and a
 // widening of its own: eight instructions for 64 products instead of five.
-INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, const Rounded *const *q) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) __builtin_memcpy_inline(sum[m], a + m, 64);
@@ -67,8 +83,7 @@ INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x,
     __m256i b[4];
     UNROLL for (int i = 0; i < 4; i++) b[i] = _mm256_loadu_si256((const __m256i *)w + i);
     UNROLL for (int m = 0; m < rows; m++) {
-      const word *q = (const word *)(row_of(x, m) + g * GROUP) + 2 * j;
-      const __m256i even = _mm256_set1_epi32(q[0]), odd = _mm256_set1_epi32(q[1]);
+      const __m256i even = _mm256_set1_epi32(word_of(q[m], 2 * j)), odd = _mm256_set1_epi32(word_of(q[m], 2 * j + 1));
       UNROLL for (int i = 0; i < 2; i++) {
         const __m256i fours = _mm256_add_epi16(_mm256_maddubs_epi16(b[i], even), _mm256_maddubs_epi16(b[2 + i], odd));
         sum[m][i] = _mm256_add_epi32(sum[m][i], _mm256_madd_epi16(fours, ones));
@@ -79,7 +94,7 @@ INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x,
 }
 
 // In bytes: 16 products of a nibble and a byte fit 16 bits, and that is how many of a group each word adds up.
-INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, const Rounded *const *q) {
   const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
   __m256i sum[TILE][2];
   UNROLL for (int m = 0; m < rows; m++) sum[m][0] = sum[m][1] = _mm256_setzero_si256();
@@ -91,8 +106,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
       first[i] = _mm256_and_si256(bytes, low), second[i] = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low);
     }
     UNROLL for (int m = 0; m < rows; m++) {
-      const word *q = (const word *)(row_of(x, m) + g * GROUP) + 2 * j;
-      const __m256i even = _mm256_set1_epi32(q[0]), odd = _mm256_set1_epi32(q[1]);
+      const __m256i even = _mm256_set1_epi32(word_of(q[m], 2 * j)), odd = _mm256_set1_epi32(word_of(q[m], 2 * j + 1));
       UNROLL for (int i = 0; i < 2; i++) {
         sum[m][i] = _mm256_add_epi16(sum[m][i], _mm256_maddubs_epi16(first[i], even));
         sum[m][i] = _mm256_add_epi16(sum[m][i], _mm256_maddubs_epi16(second[i], odd));
@@ -100,13 +114,12 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x,
     }
   }
   UNROLL for (int m = 0; m < rows; m++) {
-    a[m] = joined(_mm256_madd_epi16(sum[m][0], ones), _mm256_madd_epi16(sum[m][1], ones));
+    a[m] = start_int4(q[m]) + joined(_mm256_madd_epi16(sum[m][0], ones), _mm256_madd_epi16(sum[m][1], ones));
   }
 }
 
-INLINE i32x16 dot_bits(const uint8_t *w, Activations x, size_t g) {
+INLINE i32x16 dot_bits(const uint8_t *w, const Rounded *q) {
   const __m256i one = _mm256_set1_epi8(1), ones = _mm256_set1_epi16(1);
-  const word *q = (const word *)(x.rows + g * GROUP);
   __m256i sum[2];
   fetch(w);
   UNROLL for (int h = 0; h < 2; h++) {
@@ -114,7 +127,7 @@ INLINE i32x16 dot_bits(const uint8_t *w, Activations x, size_t g) {
     sum[h] = _mm256_setzero_si256();
     UNROLL for (int i = 0; i < 8; i++) {
       const __m256i bits = _mm256_and_si256(_mm256_srli_epi16(bytes, i), one);
-      sum[h] = _mm256_add_epi16(sum[h], _mm256_maddubs_epi16(bits, _mm256_set1_epi32(q[i])));
+      sum[h] = _mm256_add_epi16(sum[h], _mm256_maddubs_epi16(bits, _mm256_set1_epi32(word_of(q, i))));
     }
   }
   return joined(_mm256_madd_epi16(sum[0], ones), _mm256_madd_epi16(sum[1], ones));
@@ -160,48 +173,44 @@ INLINE u8x64 int8_bytes(const void *p) { return *(const u8x64 *)p ^ 0x80; }
 #error "no dot product for this instruction set"
 #endif
 
-INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
+INLINE void add_int8(const int rows, i32x16 *a, const uint8_t *w, const Rounded *const *q) {
   UNROLL for (int j = 0; j < GROUP / 4; j++, w += 64) {
     const u8x64 b = int8_bytes(w);
     fetch(w);
-    UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(a[m], b, *(const word *)(row_of(x, m) + g * GROUP + j * 4));
+    UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(a[m], b, word_of(q[m], j));
   }
 }
 
-INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
-  UNROLL for (int m = 0; m < rows; m++) a[m] = splat_i32(0);
+INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, const Rounded *const *q) {
+  UNROLL for (int m = 0; m < rows; m++) a[m] = start_int4(q[m]);
   UNROLL for (int j = 0; j < GROUP / 8; j++, w += 64) {
     const u8x64 b = *(const u8x64 *)w, even = b & 15, odd = b >> 4;
     fetch(w);
-    UNROLL for (int m = 0; m < rows; m++) {
-      const word *q = (const word *)(row_of(x, m) + g * GROUP) + 2 * j;
-      a[m] = dot4(dot4(a[m], even, q[0]), odd, q[1]);
-    }
+    UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(dot4(a[m], even, word_of(q[m], 2 * j)), odd, word_of(q[m], 2 * j + 1));
   }
 }
 
-INLINE i32x16 dot_bits(const uint8_t *w, Activations x, size_t g) {
+INLINE i32x16 dot_bits(const uint8_t *w, const Rounded *q) {
   const u8x64 b = *(const u8x64 *)w;
-  const word *q = (const word *)(x.rows + g * GROUP);
   i32x16 even = splat_i32(0), odd = splat_i32(0);  // one after the other, eight products would wait for each other
   fetch(w);
   UNROLL for (int i = 0; i < 8; i += 2) {
-    even = dot4(even, (b >> i) & 1, q[i]);
-    odd = dot4(odd, (b >> (i + 1)) & 1, q[i + 1]);
+    even = dot4(even, (b >> i) & 1, word_of(q, i));
+    odd = dot4(odd, (b >> (i + 1)) & 1, word_of(q, i + 1));
   }
   return even + odd;
 }
 #endif
 
-INLINE i32x16 start_int8(Activations x, int m, size_t g) {
+INLINE i32x16 start_int8(const Rounded *q) {
 #ifdef SIGNED
-  (void)x, (void)m, (void)g;
+  (void)q;
   return splat_i32(0);
 #else
-  return splat_i32(starts(row_of(x, m), x.columns)[g]);
+  return splat_i32(q->start);
 #endif
 }
-INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, Activations x, size_t g) {
-  UNROLL for (int m = 0; m < rows; m++) a[m] = start_int8(x, m, g);
-  add_int8(rows, a, w, x, g);
+INLINE void dot_int8(const int rows, i32x16 *a, const uint8_t *w, const Rounded *const *q) {
+  UNROLL for (int m = 0; m < rows; m++) a[m] = start_int8(q[m]);
+  add_int8(rows, a, w, q);
 }

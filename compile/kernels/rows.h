@@ -45,31 +45,29 @@ INLINE int32_t store_rounded(Group v, float inverse, uint8_t *q) {
 // bits that costs normal values 0.8, an outlier among small ones next to nothing.
 #define STEPS 126
 INLINE void round_int8(const float *x, const float *g, float factor, uint8_t *q, size_t columns, size_t padded) {
-  float *scale = (float *)scales(q, padded);
-  int32_t *start = (int32_t *)starts(q, padded);
-  for (size_t k = 0, i = 0; k < padded; k += GROUP, i++) {
+  Rounded *group = (Rounded *)q;
+  for (size_t k = 0; k < padded; k += GROUP, group++) {
     const Group v = group_at(x, g, k, columns);
     f32x16 shared[2];
     UNROLL for (int h = 0; h < 2; h++) {
       shared[h] = larger(of_four(larger(v.half[h], splat(0))), of_four(larger(-v.half[h], splat(0))));
     }
     const float most = largest(larger(shared[0], shared[1]));
-    start[i] = -128 * store_rounded(v, most > 1e-10f ? STEPS / most : 0.0f, q + k);
-    scale[i] = most * (1.0f / STEPS) * factor;
+    group->start = -128 * store_rounded(v, most > 1e-10f ? STEPS / most : 0.0f, (uint8_t *)group->bytes);
+    group->scale = most * (1.0f / STEPS) * factor;
   }
 }
 
-// For weights of int4, whose sums have room for whole bytes. A scale is a power of two, which costs half a bit and is
-// multiplied by with an addition, see `block_int4`: products of eight rows wait for nothing but units that multiply.
+// For weights of int4, whose sums have room for whole bytes. A scale is a power of two, which costs half a bit
+// and spares sums a conversion, see `Rounded`: products of eight rows wait for nothing but units that multiply.
 INLINE void round_int4(const float *x, const float *g, float factor, uint8_t *q, size_t columns, size_t padded) {
-  int32_t *exponent = (int32_t *)exponents(q, padded);
-  float *scaled_sum = (float *)scaled_sums(q, padded);
-  for (size_t k = 0, i = 0; k < padded; k += GROUP, i++) {
+  Rounded *group = (Rounded *)q;
+  for (size_t k = 0; k < padded; k += GROUP, group++) {
     const Group v = group_at(x, g, k, columns);
     const float most = largest(larger(size_of(v.half[0]), size_of(v.half[1])));
     const int32_t up = next_power(most * factor * (1.0f / 127)), e = up < -HIGH ? -HIGH : up >= HIGH ? HIGH - 1 : up;
-    exponent[i] = (e + HIGH) << 23;
-    scaled_sum[i] = (float)store_rounded(v, factor * power(-e), q + k) * power(e + HIGH);
+    group->whole = WHOLE * power(e);
+    group->scaled_sum = (float)store_rounded(v, factor * power(-e), (uint8_t *)group->bytes) * power(e);
   }
 }
 

@@ -13,14 +13,11 @@
 // A block of signs: f32 mean size [16], then by group [16][4] bytes, see `dot_bits`; a set bit is a weight of 0 or more.
 INLINE size_t bytes_signs(size_t columns) { return 64 + columns * 2; }
 
-// What comes of a group whose activations at set bits sum up to `set`: what these bring, less what the others do. For
-// int4, whose scales are powers of two, times 2^HIGH.
-INLINE f32x16 balance_int8(i32x16 set, const uint8_t *row, size_t columns, size_t g) {
-  return to_f32(set + set + starts(row, columns)[g] / 128) * splat(scales(row, columns)[g]);
-}
-INLINE f32x16 balance_int4(i32x16 set, const uint8_t *row, size_t columns, size_t g) {
-  const f32x16 twice = bits_f32(splat_i32(exponents(row, columns)[g]) + 0x40000000);
-  return to_f32(set) * twice - splat(scaled_sums(row, columns)[g]);
+// What comes of a group whose activations at set bits sum up to `set`: what these bring, less what the others do.
+INLINE f32x16 balance_int8(i32x16 set, const Rounded *q) { return to_f32(set + set + q->start / 128) * splat(q->scale); }
+INLINE f32x16 balance_int4(i32x16 set, const Rounded *q) {
+  const f32x16 brought = bits_f32(start_int4(q) + set) - splat(q->whole);
+  return brought + brought - splat(q->scaled_sum);
 }
 
 INLINE size_t most_promising(const float *promise, size_t count) {
@@ -36,7 +33,8 @@ INLINE size_t most_promising(const float *promise, size_t count) {
     f32x16 total = splat(0);                                                                                           \
     signs += 64;                                                                                                       \
     for (size_t g = 0; g < x.columns / GROUP; g++, signs += 64) {                                                      \
-      total += balance_##FORMAT(dot_bits(signs, x, g), x.rows, x.columns, g);                                          \
+      const Rounded *q = group_of(x, 0, g);                                                                            \
+      total += balance_##FORMAT(dot_bits(signs, q), q);                                          \
     }                                                                                                                  \
     return largest(total * size);                                                                                      \
   }                                                                                                                    \

@@ -25,6 +25,7 @@ from tests.compile.rounded_caches import rounded_keys, rounded_values
 
 COLUMNS = 2 * GROUP
 NO_LOGIT = np.float32(-1e30)
+WHOLE = 1.5 * 2**23  # what sums for int4 are counted on from, in scales
 MOST = 128  # what four activations of one sign may come to: 255 * 128 is 32640, and sixteen bits hold 32767
 # Sizes that make fours full, uneven or empty, of both signs.
 SIZES = st.sampled_from([0.0, 1e-12, 0.3, 0.5, 1.0, 1.5, 30.0, 1e4])
@@ -81,16 +82,21 @@ def _rounded(kernels: Any, x: NDArray[np.float32], row: int = 0, *, to: str = "i
     return made[begin:end]
 
 
+def _groups(row: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Whole numbers [groups, 32] and the two words [groups, 2] behind them."""
+    groups = row[: (GROUP + 8) * (COLUMNS // GROUP)].reshape(-1, GROUP + 8)
+    return groups[:, :GROUP].view(np.int8).astype(np.int64), np.ascontiguousarray(groups[:, GROUP:]).view(np.int32)
+
+
 def _parts(row: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Whole numbers [groups, 32] and scales [groups, 1] of a row of rounded activations."""
-    whole = row[:COLUMNS].view(np.int8).astype(np.int64).reshape(-1, GROUP)
-    return whole, row[COLUMNS : COLUMNS + 4 * len(whole)].view(np.float32).astype(np.float64)[:, None]
+    whole, words = _groups(row)
+    return whole, words[:, :1].view(np.float32).astype(np.float64)
 
 
 def _starts(row: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Where sums of products begin, by group."""
-    groups = COLUMNS // GROUP
-    return row[COLUMNS + 4 * groups : COLUMNS + 8 * groups].view(np.int32)
+    return _groups(row)[1][:, 1]
 
 
 @checked
@@ -140,10 +146,9 @@ def test_the_largest_weights_are_multiplied_exactly(
 
 def _parts_int4(row: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Whole numbers [groups, 32], scales [groups, 1] and scaled sums [groups] of a row for weights of int4."""
-    whole, groups = row[:COLUMNS].view(np.int8).astype(np.int64).reshape(-1, GROUP), COLUMNS // GROUP
-    words = row[COLUMNS : COLUMNS + 8 * groups].view(np.int32)
-    scale = np.exp2((words[:groups] / (1 << 23) - HIGH).astype(np.float64))[:, None]
-    return whole, scale, words[groups:].view(np.float32).astype(np.float64) / 2.0**HIGH
+    whole, words = _groups(row)
+    of_whole, sums = np.moveaxis(words.view(np.float32).astype(np.float64), 1, 0)
+    return whole, of_whole[:, None] / WHOLE, sums
 
 
 @checked
