@@ -4,14 +4,15 @@
               + bytes of logits / logits + launches * launch + call
 
 ``found`` are bytes that a pass finds in the CPU's last cache, ``bytes`` the others. bandwidth, cached and logits (bytes
-per second), attention (operations per second in f32), launch and call (seconds) belong to a unit and the kind of its
-programs, peak (operations per second) and p, which says how much of reading and arithmetic happens at once, to a
-precision there too. All but p are kept as shares of the SoC file's figures, so that a what-if can move those.
+per second), attention (operations per second: one figure for caches in f32, one for caches in bytes), launch and call
+(seconds) belong to a unit and the kind of its programs, peak (operations per second) and p, which says how much of
+reading and arithmetic happens at once, to a precision there too. All but p are kept as shares of the SoC file's figures,
+so that a what-if can move those. A last cache that others use too, as guests of one machine do, holds less for each than
+it could: how much of it is there for a pass is fitted as well.
 
-Attention over caches in bytes is counted as products. Of a GPU's programs all attention is, which the same code
-generator makes, and what logits and a call take is in products and launches; with factors of their own they fit noise,
-and predict other models worse. Products get ``wide`` times their peak in passes with rows enough to fill the tiles that
-they are computed in.
+Attention of a GPU's programs is counted as products, which the same code generator makes, and what logits and a call
+take is in products and launches; with factors of their own they fit noise, and predict other models worse. Products get
+``wide`` times their peak in passes with rows enough to fill the tiles that they are computed in.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from paceline.documents import read_json
 from paceline.errors import ProfileError
 from paceline.targets import Dtype
 
-SCHEMA = 2  # passes that find their bytes in the last cache, and wide passes of GPUs, are told apart since 2
+SCHEMA = 3  # how much of the last cache is there, and attention over bytes, are told apart since 3
 Share = Annotated[float, msgspec.Meta(ge=1e-25, le=1e25)]
 """Wider than any fit goes, and narrow enough that no prediction overflows."""
 Faster = Annotated[float, msgspec.Meta(ge=1, le=1e25)]
@@ -49,7 +50,7 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What programs of one kind get of ``cores`` of a unit, as shares of its figures: see ``roofline.Shares``.
 
     None is what such programs have no factor for: it is in the others. ``cached`` is how many times as fast as memory
-    the last cache is, ``wide`` how many times its peak a precision gets in passes that fill tiles.
+    the last cache is, ``there`` the share of it that passes have, ``wide`` how many times its peak a precision gets in passes that fill tiles.
     """
 
     unit: str
@@ -57,7 +58,9 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cores: Positive
     bandwidth: Share
     cached: Faster | None = None
+    there: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     attention: Share | None = None
+    attention_in_bytes: Share | None = None
     logits: Share | None = None
     launch: Share
     call: Share | None = None
@@ -121,9 +124,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         wide = nearest.wide if nearest.wide and fills_tiles(program, width) else 1.0
         return Shares(
             bandwidth=nearest.bandwidth,
-            cache=self.machine.cache_bytes if nearest.cached else 0,
+            cache=round(self.machine.cache_bytes * (nearest.there or 0.0)),
             cached=nearest.bandwidth * (nearest.cached or 1.0),
             attention=nearest.attention,
+            attention_in_bytes=nearest.attention_in_bytes,
             logits=nearest.logits or math.inf,
             launch=nearest.launch,
             call=nearest.call or 0.0,

@@ -23,10 +23,15 @@ from paceline.targets import Dtype, ProcessingUnit
 # one measurement that is off by 2 %. What measurements say wins; what they cannot tell apart stays in proportion.
 _PULL = 0.02
 _FARTHEST = 50.0  # logarithms beyond it are nobody's figures
-_TIMES = ("bandwidth", "attention", "logits", "launch", "call")  # how many times the figures' seconds a term takes
+# How many times the figures' seconds a term takes.
+_TIMES = ("bandwidth", "attention", "in bytes", "logits", "launch", "call")
 # Parameters that precisions share; of the last two, how many times as fast as memory the cache is, less 1, and how many
 # times the seconds a product takes in a wide pass.
 _COMMON = (*_TIMES, "cached", "wide")
+# How much of the last cache may be there for a pass: what it finds has corners there, so that each share gets a fit. The
+# largest stands that fits as well as the best, but for what two measurements that are off by 2 % make.
+_THERE = tuple(2.0 ** (-k / 2) for k in range(10))
+_LITTLE = 2 * _PULL**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,18 +101,28 @@ class _Fit:
     """Logarithms of one group's parameters.
 
     First those of ``_COMMON``, then of each precision how many times the figures' seconds products take, and p - 1.
-    What no pass of the group has a term for stays where it starts; ``attends`` says whether attention has one.
+    What no pass of the group has a term for stays where it starts; ``attends`` says which attention has one. ``there`` is
+    how much of the last cache there is, ``misfit`` the sum of squared errors.
     """
 
     precisions: tuple[Dtype, ...]
-    attends: bool
+    attends: tuple[bool, bool]
     at: Array
+    there: float
+    misfit: float
 
     @classmethod
     def of(cls, group: Sequence[Sample]) -> _Fit:
         """The least sum of squared errors of log(seconds)."""
+        shares = _THERE if any(sample.cache for sample in group) else _THERE[:1]
+        fits = [cls._with(group, there) for there in shares]
+        enough = min(fit.misfit for fit in fits) + _LITTLE
+        return next(fit for fit in fits if fit.misfit <= enough)
+
+    @classmethod
+    def _with(cls, group: Sequence[Sample], there: float) -> _Fit:
         precisions = tuple(sorted({sample.precision for sample in group}))
-        terms, measured = _Terms.of(group, precisions), np.log([sample.seconds for sample in group])
+        terms, measured = _Terms.of(group, precisions, there), np.log([sample.seconds for sample in group])
         start = np.zeros(len(_COMMON) + 2 * len(precisions))
         slower = float(np.median(measured - np.log(terms.seconds(start))))
         start[: len(_TIMES)] = start[len(_COMMON) :: 2] = slower
@@ -117,16 +132,18 @@ class _Fit:
         def residuals(at: Array) -> Array:
             return np.concatenate([np.log(terms.seconds(at)) - measured, _PULL * (at - start)])
 
-        return cls(precisions, terms.any_attended, least_squares(residuals, start))
+        at = least_squares(residuals, start)
+        misfit = float(np.sum((np.log(terms.seconds(at)) - measured) ** 2))
+        return cls(precisions, terms.any_attended, at, there, misfit)
 
     def predict(self, group: Sequence[Sample]) -> Array:
         """Seconds [n] of passes at precisions that the fit has seen."""
-        return _Terms.of(group, self.precisions).seconds(self.at)
+        return _Terms.of(group, self.precisions, self.there).seconds(self.at)
 
     def factors(self, sample: Sample) -> Factors:
         """As shares: of a rate the inverse of how many times the seconds."""
         unit, program, cores = sample.group
-        bandwidth, attention, logits, launch, call, faster, wide, *own = _times(self.at).tolist()
+        bandwidth, attention, in_bytes, logits, launch, call, faster, wide, *own = _times(self.at).tolist()
         gpu = on_gpu(program)
         return Factors(
             unit=unit,
@@ -134,7 +151,9 @@ class _Fit:
             cores=cores,
             bandwidth=1.0 / bandwidth,
             cached=1.0 + faster if sample.cache else None,
-            attention=1.0 / attention if self.attends else None,
+            there=self.there if sample.cache else None,
+            attention=1.0 / attention if self.attends[0] else None,
+            attention_in_bytes=1.0 / in_bytes if self.attends[1] else None,
             logits=None if gpu else 1.0 / logits,
             launch=launch,
             call=None if gpu else call,
@@ -162,15 +181,16 @@ class _Terms:
     wide: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, group: Sequence[Sample], precisions: Sequence[Dtype]) -> _Terms:
-        terms = np.array([_terms(sample) for sample in group]).T
+    def of(cls, group: Sequence[Sample], precisions: Sequence[Dtype], there: float) -> _Terms:
+        terms = np.array([_terms(sample, there) for sample in group]).T
         wide = np.array([fills_tiles(sample.program, sample.width) for sample in group])
         return cls(terms, [precisions.index(sample.precision) for sample in group], wide)
 
     @property
-    def any_attended(self) -> bool:
-        """Whether a pass has attention that is not counted as products: in f32, on a CPU."""
-        return bool(self.seconds_of[_TIMES.index("attention")].any())
+    def any_attended(self) -> tuple[bool, bool]:
+        """Whether a pass has attention that is not counted as products: in f32, and over bytes, on a CPU."""
+        in_f32, in_bytes = (bool(self.seconds_of[_TIMES.index(name)].any()) for name in ("attention", "in bytes"))
+        return in_f32, in_bytes
 
     @property
     def any_found(self) -> bool:
@@ -180,27 +200,30 @@ class _Terms:
     def seconds(self, at: Array) -> Array:
         """What parameters ``at`` say."""
         times = _times(at)
-        bandwidth, attention, logits, launches, call = self.seconds_of[: len(_TIMES)] * times[: len(_TIMES), None]
+        bandwidth, *attention, logits, launches, call = self.seconds_of[: len(_TIMES)] * times[: len(_TIMES), None]
         (faster, wide), (found, products) = times[len(_TIMES) : len(_COMMON)], self.seconds_of[len(_TIMES) :]
         reading = bandwidth + found * times[0] / (1.0 + faster)
         products = products * times[len(_COMMON) :: 2][self.which] * np.where(self.wide, wide, 1.0)
         exponents = 1.0 + times[len(_COMMON) + 1 :: 2][self.which]
-        together = overlapped(*map(in_place_of_number, (reading, products + attention, exponents)))
+        together = overlapped(*map(in_place_of_number, (reading, products + sum(attention), exponents)))
         return np.asarray(together + logits + launches + call)
 
 
-def _terms(sample: Sample) -> tuple[float, ...]:
+def _terms(sample: Sample, there: float) -> tuple[float, ...]:
     """Those of ``_TIMES``, the first for what memory brings; what the cache brings, as if memory did; and products."""
     gpu = on_gpu(sample.program)
-    attended = Work(operations=sample.work.attended, attended=sample.work.attended)
-    shares = Shares(logits=math.inf if gpu else 1.0, attention=None if gpu else 1.0)
-    whole, attention = (
+    apart = None if gpu else 1.0
+    in_f32, in_bytes = sample.work.attended, sample.work.attended_in_bytes
+    attended = (Work(in_f32, attended=in_f32), Work(in_bytes, attended_in_bytes=in_bytes))
+    shares = Shares(logits=apart or math.inf, attention=apart, attention_in_bytes=apart)
+    whole, *attention = (
         roofline(work, sample.unit, sample.precision, cores=sample.cores, program=sample.program, shares=shares)
-        for work in (sample.work, Work() if gpu else attended)
+        for work in (sample.work, *((Work(), Work()) if gpu else attended))
     )
-    found = found_in_cache(sample.work.bytes, sample.cache) / sample.unit.bandwidth.value
-    products, call = whole.arithmetic - attention.arithmetic, 0.0 if gpu else sample.unit.launch.value
-    return whole.bandwidth - found, attention.arithmetic, whole.logits, whole.launches, call, found, products
+    found = found_in_cache(sample.work.bytes, round(there * sample.cache)) / sample.unit.bandwidth.value
+    f32, in_byte = (estimate.arithmetic for estimate in attention)
+    products, call = whole.arithmetic - f32 - in_byte, 0.0 if gpu else sample.unit.launch.value
+    return whole.bandwidth - found, f32, in_byte, whole.logits, whole.launches, call, found, products
 
 
 def _residuals(group: Sequence[Sample], fit: _Fit) -> list[Residual]:

@@ -30,6 +30,7 @@ class Shares:
         bandwidth, peak: shares of these figures.
         cache, cached: bytes of the last cache, and share of the bandwidth at which is read what a pass finds there.
         attention: share of the f32 peak that attention gets; None where it gets what products get.
+        attention_in_bytes: the same over caches in bytes.
         logits: share of the bandwidth at which logits are stored and the largest of them is found.
         launch, call: how many of the launch figure's seconds one launch takes, and the pass as such.
         exponent: p of (bandwidth^p + arithmetic^p)^(1/p).
@@ -40,6 +41,7 @@ class Shares:
     cache: int = 0
     cached: float = 1.0
     attention: float | None = 1.0
+    attention_in_bytes: float | None = None
     logits: float = math.inf
     launch: float = 1.0
     call: float = 0.0
@@ -110,11 +112,15 @@ def roofline(
     """Seconds of ``work`` on ``cores`` of ``unit``: arithmetic scales with cores, bandwidth and launches do not."""
     part = (cores or unit.cores) / unit.cores
     peak = unit.peak[multiplied_as(precision, unit, program)].value * part * shares.peak
-    attention = peak if shares.attention is None else unit.peak["f32"].value * part * shares.attention
+    attention, in_bytes = (
+        peak if share is None else unit.peak["f32"].value * part * share
+        for share in (shares.attention, shares.attention_in_bytes)
+    )
+    products = work.operations - work.attended - work.attended_in_bytes
     found = found_in_cache(work.bytes, shares.cache)
     return RooflineEstimate(
         bandwidth=((work.bytes - found) / shares.bandwidth + found / shares.cached) / unit.bandwidth.value,
-        arithmetic=(work.operations - work.attended) / peak + work.attended / attention,
+        arithmetic=products / peak + work.attended / attention + work.attended_in_bytes / in_bytes,
         launches=(work.dispatches * shares.launch + shares.call) * unit.launch.value,
         logits=work.logits * _LOGIT / (unit.bandwidth.value * shares.logits),
         exponent=shares.exponent,

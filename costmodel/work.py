@@ -19,6 +19,7 @@ from paceline.costmodel.traced import Program, traced_launches, traced_traffic
 from paceline.targets import Dtype
 
 _F32 = 4
+_OF_A_BIT = 3  # of a weight of one bit: it is shifted into its place and cut out before it is multiplied
 LARGEST_HEAD = 256  # elements of a head: as in compile/kernels
 
 
@@ -26,8 +27,8 @@ LARGEST_HEAD = 256  # elements of a head: as in compile/kernels
 class Work:
     """Arithmetic operations (a multiply-add is two), bytes from and to memory, and launches: dispatches and copies.
 
-    ``attended`` of the operations are attention's in f32; over caches in bytes it multiplies as weights do. ``logits``
-    is how many the pass makes.
+    ``attended`` of the operations are attention's in f32, ``attended_in_bytes`` those over caches in bytes. ``logits`` is
+    how many the pass makes.
     """
 
     operations: int = 0
@@ -36,6 +37,7 @@ class Work:
     dispatches: int = 0
     attended: int = 0
     logits: int = 0
+    attended_in_bytes: int = 0
 
     def __add__(self, other: Work) -> Work:
         return Work(
@@ -45,6 +47,7 @@ class Work:
             self.dispatches + other.dispatches,
             self.attended + other.attended,
             self.logits + other.logits,
+            self.attended_in_bytes + other.attended_in_bytes,
         )
 
     def __mul__(self, times: int) -> Work:
@@ -55,6 +58,7 @@ class Work:
             self.dispatches * times,
             self.attended * times,
             self.logits * times,
+            self.attended_in_bytes * times,
         )
 
     @property
@@ -81,8 +85,8 @@ def elementwise(elements: int, *, operations: int = 1) -> Work:
 def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32") -> Work:
     """Scores, softmax and mix of ``width`` tokens over ``context`` positions of a cache of ``kept``, per layer.
 
-    Heads that share a kv head read it once. Over bytes all of it counts as products with weights: the second byte of
-    keys, and what softmax does in f32, are not told apart from what the products would take.
+    Heads that share a kv head read it once. Over bytes the second byte of keys, and what softmax does in f32, are not told
+    apart from products.
     """
     group, position = width * spec.heads // spec.kv_heads, position_bytes(spec.head_size, kept)
     scores = matmul(group, context, spec.head_size, right_bytes=context * position)
@@ -91,7 +95,7 @@ def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32"
     batched = Work(heads.operations, heads.bytes_read, heads.bytes_written, 2)
     append = Work(0, 0, width * spec.kv_heads * position, 1)
     work = batched + elementwise(width * spec.heads * context, operations=5) + append
-    return replace(work, attended=work.operations if kept == "f32" else 0)
+    return replace(work, **{"attended" if kept == "f32" else "attended_in_bytes": work.operations})
 
 
 def feed_forward(spec: ModelSpec, width: int, precision: Dtype) -> Work:
@@ -125,6 +129,7 @@ def _head(spec: ModelSpec, width: int, precision: Dtype, *, screened: bool) -> W
     if not (choices and screened):
         return replace(linear(width, spec.vocabulary, spec.hidden, stored), logits=width * spec.vocabulary)
     signs = linear(1, spec.vocabulary, spec.hidden, "signs")
+    signs = replace(signs, operations=_OF_A_BIT * signs.operations)
     return replace(signs + linear(1, choices, spec.hidden, stored), dispatches=1, logits=spec.vocabulary)
 
 

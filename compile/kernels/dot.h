@@ -44,7 +44,8 @@ INLINE size_t quantised_stride(size_t columns) {
 
 // Weights are fetched twice before their use: FAR bytes ahead into the second cache, which waits for dozens of lines at
 // once, and NEAR ahead into the first, which waits for few: it would hold up the products while memory answers. FAR is
-// more than a core can take in while it does, some 150 ns at 40 GB/s.
+// more than a core can take in while it does, some 150 ns at 40 GB/s, and between the two lie as many lines as a second
+// cache waits for, 48: with more, memory was read 5 % slower.
 #define FAR 8192
 #define NEAR 5120
 INLINE void fetch(const uint8_t *w) {

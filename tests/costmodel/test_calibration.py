@@ -24,7 +24,9 @@ def factors(cores: int, bandwidth: float) -> Factors:
         cores=cores,
         bandwidth=bandwidth,
         cached=3.0,
+        there=0.5,
         attention=0.3,
+        attention_in_bytes=0.2,
         logits=0.1,
         launch=2.0,
         call=5.0,
@@ -72,7 +74,8 @@ def test_shares_are_those_of_the_program() -> None:
     assert shares is not None
     assert (shares.bandwidth, shares.peak, shares.attention, shares.logits) == (0.6, 0.5, 0.3, 0.1)
     assert (shares.launch, shares.call, shares.exponent) == (2.0, 5.0, 2.0)
-    assert shares.cache == 32 << 20 and shares.cached == pytest.approx(3 * 0.6)
+    assert shares.attention_in_bytes == 0.2
+    assert shares.cache == 16 << 20 and shares.cached == pytest.approx(3 * 0.6)
     assert CALIBRATION.shares("cpu", "cpu", "int8", cores=4, width=1) is None
     assert CALIBRATION.shares("gpu", "gpu", "int8", cores=1, width=1) is None
     assert CALIBRATION.shares("cpu", "kernels", "int4", cores=4, width=1) is None
@@ -89,7 +92,7 @@ def test_a_cache_of_unknown_size_changes_nothing() -> None:
     unknown = msgspec.structs.replace(
         CALIBRATION,
         machine=msgspec.structs.replace(MACHINE, cache_bytes=0),
-        factors=tuple(msgspec.structs.replace(f, cached=None) for f in CALIBRATION.factors),
+        factors=tuple(msgspec.structs.replace(f, cached=None, there=None) for f in CALIBRATION.factors),
     )
     shares = unknown.shares("cpu", "kernels", "int8", cores=4, width=1)
     assert shares is not None and (shares.cache, shares.cached) == (0, shares.bandwidth)
@@ -119,7 +122,7 @@ def test_missing(tmp_path: Path) -> None:
         read_calibration(tmp_path / "none.json", soc="test-soc")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 3}'])
 def test_damaged(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ProfileError, match=r"calibration\.json is not a valid Calibration: "):
@@ -131,10 +134,10 @@ def test_a_folder_is_no_missing_file(tmp_path: Path) -> None:
         read_calibration(tmp_path, soc="test-soc")
 
 
-@pytest.mark.parametrize("schema", [1, 99])
+@pytest.mark.parametrize("schema", [2, 99])
 def test_other_schema(path: Path, schema: int) -> None:
     write_json(path, msgspec.structs.replace(CALIBRATION, schema=schema))
-    with pytest.raises(ProfileError, match=f"schema {schema}, expected 2; make it with 'paceline calibrate"):
+    with pytest.raises(ProfileError, match=f"schema {schema}, expected 3; make it with 'paceline calibrate"):
         read_calibration(path, soc="test-soc")
 
 

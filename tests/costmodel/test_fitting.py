@@ -37,15 +37,22 @@ UNIT = ProcessingUnit(
     launch=figure(2e-6),
 )
 # What the machine of these tests is really like: far from its SoC file, as SoC files are.
-TRUE = {"bandwidth": 40e9, "attention": 30e9, "logits": 2e9, "launch": 8e-6, "call": 300e-6}
+TRUE = {"bandwidth": 40e9, "attention": 30e9, "in bytes": 45e9, "logits": 2e9, "launch": 8e-6, "call": 300e-6}
 PEAK, P = {"f32": 60e9, "int8": 150e9, "int4": 90e9}, {"f32": 2.0, "int8": 3.0, "int4": 1.4}
+
+
+def arithmetic_of(sample: Sample) -> float:
+    work = sample.work
+    products = work.operations - work.attended - work.attended_in_bytes
+    attention = work.attended / TRUE["attention"] + work.attended_in_bytes / TRUE["in bytes"]
+    return products / PEAK[sample.precision] + attention
 
 
 def true_seconds(sample: Sample) -> float:
     """The formula, written out once more."""
     work, precision = sample.work, sample.precision
     reading = work.bytes / TRUE["bandwidth"]
-    arithmetic = (work.operations - work.attended) / PEAK[precision] + work.attended / TRUE["attention"]
+    arithmetic = arithmetic_of(sample)
     together: float = (reading ** P[precision] + arithmetic ** P[precision]) ** (1 / P[precision])
     return together + 4 * work.logits / TRUE["logits"] + work.dispatches * TRUE["launch"] + TRUE["call"]
 
@@ -80,6 +87,7 @@ def fitted(calibration: Calibration) -> dict[str, float]:
     return {
         "bandwidth": 10e9 * factors.bandwidth,
         "attention": 100e9 * half * (factors.attention or 0.0),
+        "in bytes": 100e9 * half * (factors.attention_in_bytes or 0.0),
         "logits": 10e9 * (factors.logits or 0.0),
         "launch": 2e-6 * factors.launch,
         "call": 2e-6 * (factors.call or 0.0),
@@ -168,8 +176,7 @@ def with_cache(given: Sequence[Sample]) -> list[Sample]:
         found = max(0, min(one.work.bytes, 2 * CACHE - one.work.bytes))
         slow, p = one.work.bytes / TRUE["bandwidth"], P[one.precision]
         fast = slow - found / TRUE["bandwidth"] * (1 - 1 / FASTER)
-        arithmetic = (one.work.operations - one.work.attended) / PEAK[one.precision]
-        arithmetic += one.work.attended / TRUE["attention"]
+        arithmetic = arithmetic_of(one)
         together = [(reading**p + arithmetic**p) ** (1 / p) for reading in (slow, fast)]
         made.append(replace(one, seconds=one.seconds - together[0] + together[1], cache=CACHE))
     return made
@@ -184,6 +191,16 @@ def test_a_cache_is_told_from_memory() -> None:
     assert calibration.factors[0].cached == pytest.approx(FASTER, rel=0.1)  # starts at 2
     assert fitted(calibration) == pytest.approx(TRUTH, rel=0.1)
     assert calibration.errors["models"].median < 0.01
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_a_cache_that_others_use_too_is_as_large_as_passes_find_it(times: int) -> None:
+    given = [replace(one, cache=times * CACHE) for one in with_cache(samples())]
+    calibration = calibrate(given, soc="test", machine=msgspec.structs.replace(MACHINE, cache_bytes=times * CACHE))
+    assert calibration.factors[0].there == pytest.approx(1 / times)
+    assert calibration.factors[0].cached == pytest.approx(FASTER, rel=0.1)
+    shares = calibration.shares("cpu", "kernels", "int8", cores=2, width=1)
+    assert shares is not None and shares.cache == CACHE
 
 
 def test_without_the_size_of_the_cache_its_passes_are_predicted_worse() -> None:
@@ -232,7 +249,8 @@ def test_wide_passes_of_a_gpu_have_a_rate_of_their_own() -> None:
     assert 10e9 * factors.bandwidth == pytest.approx(TRACED["bandwidth"], rel=0.05)
     peaks = {precision: 100e9 * found.peak for precision, found in factors.precisions.items()}
     assert peaks == pytest.approx(TRACED_PEAK, rel=0.05)
-    assert (factors.attention, factors.logits, factors.call, factors.cached) == (None, None, None, None)
+    none = (factors.attention, factors.attention_in_bytes, factors.logits, factors.call, factors.cached, factors.there)
+    assert none == (None,) * 6
     assert calibration.errors["models"].percentile_90 < 0.02
     for one, residual in zip(given, calibration.residuals, strict=True):
         shares = calibration.shares("gpu", "words", one.precision, cores=4, width=one.width)

@@ -98,6 +98,13 @@ def test_shares_by_hand() -> None:
     assert roofline(work, UNIT, "int8").logits == 0.0
 
 
+def test_attention_over_bytes_by_hand() -> None:
+    work = Work(6 * 10**9, attended=10**9, attended_in_bytes=10**9)
+    assert roofline(work, UNIT, "int8").arithmetic == pytest.approx(5 / 4 + 1)  # as products do, unless measured
+    shares = Shares(attention=0.5, attention_in_bytes=0.25, peak=0.5)
+    assert roofline(work, UNIT, "int8", shares=shares).arithmetic == pytest.approx(4 / 2 + 1 / 0.5 + 1 / 0.25)
+
+
 def test_attention_at_the_rate_of_products() -> None:
     work = Work(5 * 10**9, attended=10**9)
     assert roofline(work, UNIT, "int8", shares=Shares(attention=None, peak=0.5)).arithmetic == pytest.approx(5 / 2)

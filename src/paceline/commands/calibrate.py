@@ -100,10 +100,13 @@ def _factors(factors: Factors, soc: Soc, cache: int) -> Iterator[tuple[str, ...]
     label, part = f"{factors.unit} x{factors.cores}, {traced}", factors.cores / unit.cores
     yield _figure(label, "bandwidth", unit.bandwidth.value, factors.bandwidth, 1e9, "GB/s")
     if factors.cached:
-        name = f"out of {cache / 2**20:.3g} MiB of cache"
+        name = f"out of {cache * (factors.there or 1.0) / 2**20:.3g} MiB of cache"
         yield label, name, f"{unit.bandwidth.value * factors.bandwidth * factors.cached / 1e9:.3g} GB/s", "", ""
     if factors.attention:
         yield _figure(label, "attention in f32", unit.peak["f32"].value * part, factors.attention, 1e9, "Gop/s")
+    if factors.attention_in_bytes:
+        peak = unit.peak["f32"].value * part
+        yield _figure(label, "attention over bytes", peak, factors.attention_in_bytes, 1e9, "Gop/s")
     if factors.logits:
         yield _figure(label, "logits", unit.bandwidth.value, factors.logits, 1e9, "GB/s")
     yield _figure(label, "launch", unit.launch.value, factors.launch, 1e-6, "us")
