@@ -6,9 +6,9 @@
 ``found`` are bytes that a pass finds in the CPU's last cache, ``bytes`` the others. bandwidth, cached and logits (bytes
 per second), attention (operations per second: one figure for caches in f32, one for caches in bytes), launch and call
 (seconds) belong to a unit and the kind of its programs, peak (operations per second) and p, which says how much of
-reading and arithmetic happens at once, to a precision there too. All but p are kept as shares of the SoC file's figures,
-so that a what-if can move those. A last cache that others use too, as guests of one machine do, holds less for each than
-it could: how much of it is there for a pass is fitted as well.
+reading and arithmetic happens at once, to a precision there too. All but p are kept as shares of the SoC file's
+figures, so that a what-if can move those. A last cache that others use too, as guests of one machine do, holds less for
+each than it could: how much of it is there for a pass is fitted as well.
 
 Attention of a GPU's programs is counted as products, which the same code generator makes, and what logits and a call
 take is in products and launches; with factors of their own they fit noise, and predict other models worse. Products get
@@ -50,7 +50,8 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What programs of one kind get of ``cores`` of a unit, as shares of its figures: see ``roofline.Shares``.
 
     None is what such programs have no factor for: it is in the others. ``cached`` is how many times as fast as memory
-    the last cache is, ``there`` the share of it that passes have, ``wide`` how many times its peak a precision gets in passes that fill tiles.
+    the last cache is, ``there`` the share of it that passes have, ``wide`` how many times its peak a precision gets in
+    passes that fill tiles.
     """
 
     unit: str

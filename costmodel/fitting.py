@@ -28,8 +28,8 @@ _TIMES = ("bandwidth", "attention", "in bytes", "logits", "launch", "call")
 # Parameters that precisions share; of the last two, how many times as fast as memory the cache is, less 1, and how many
 # times the seconds a product takes in a wide pass.
 _COMMON = (*_TIMES, "cached", "wide")
-# How much of the last cache may be there for a pass: what it finds has corners there, so that each share gets a fit. The
-# largest stands that fits as well as the best, but for what two measurements that are off by 2 % make.
+# How much of the last cache may be there for a pass: what it finds has corners there, so that each share gets a fit.
+# The largest stands that fits as well as the best, but for what two measurements that are off by 2 % make.
 _THERE = tuple(2.0 ** (-k / 2) for k in range(10))
 _LITTLE = 2 * _PULL**2
 
@@ -101,8 +101,8 @@ class _Fit:
     """Logarithms of one group's parameters.
 
     First those of ``_COMMON``, then of each precision how many times the figures' seconds products take, and p - 1.
-    What no pass of the group has a term for stays where it starts; ``attends`` says which attention has one. ``there`` is
-    how much of the last cache there is, ``misfit`` the sum of squared errors.
+    What no pass of the group has a term for stays where it starts; ``attends`` says which attention has one. ``there``
+    is how much of the last cache there is, ``misfit`` the sum of squared errors.
     """
 
     precisions: tuple[Dtype, ...]

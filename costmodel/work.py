@@ -27,8 +27,8 @@ LARGEST_HEAD = 256  # elements of a head: as in compile/kernels
 class Work:
     """Arithmetic operations (a multiply-add is two), bytes from and to memory, and launches: dispatches and copies.
 
-    ``attended`` of the operations are attention's in f32, ``attended_in_bytes`` those over caches in bytes. ``logits`` is
-    how many the pass makes.
+    ``attended`` of the operations are attention's in f32, ``attended_in_bytes`` those over caches in bytes. ``logits``
+    is how many the pass makes.
     """
 
     operations: int = 0
@@ -85,8 +85,8 @@ def elementwise(elements: int, *, operations: int = 1) -> Work:
 def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32") -> Work:
     """Scores, softmax and mix of ``width`` tokens over ``context`` positions of a cache of ``kept``, per layer.
 
-    Heads that share a kv head read it once. Over bytes the second byte of keys, and what softmax does in f32, are not told
-    apart from products.
+    Heads that share a kv head read it once. Over bytes the second byte of keys, and what softmax does in f32, are not
+    told apart from products.
     """
     group, position = width * spec.heads // spec.kv_heads, position_bytes(spec.head_size, kept)
     scores = matmul(group, context, spec.head_size, right_bytes=context * position)
@@ -95,7 +95,9 @@ def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32"
     batched = Work(heads.operations, heads.bytes_read, heads.bytes_written, 2)
     append = Work(0, 0, width * spec.kv_heads * position, 1)
     work = batched + elementwise(width * spec.heads * context, operations=5) + append
-    return replace(work, **{"attended" if kept == "f32" else "attended_in_bytes": work.operations})
+    if kept == "f32":
+        return replace(work, attended=work.operations)
+    return replace(work, attended_in_bytes=work.operations)
 
 
 def feed_forward(spec: ModelSpec, width: int, precision: Dtype) -> Work:
