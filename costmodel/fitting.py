@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.console import Report, quiet
 from paceline.costmodel.arrays import in_place_of_number, overlapped
 from paceline.costmodel.calibration import Calibration, Errors, Factors, Kind, Multiplying, Residual
 from paceline.costmodel.least_squares import Array, least_squares
@@ -24,7 +25,7 @@ from paceline.targets import Dtype, ProcessingUnit
 _PULL = 0.02
 _FARTHEST = 50.0  # logarithms beyond it are nobody's figures
 # How many times the figures' seconds a term takes.
-_TIMES = ("bandwidth", "attention", "in bytes", "logits", "launch", "call")
+_TIMES = ("bandwidth", "attention", "attention in bytes", "logits", "launch", "call")
 # Parameters that precisions share; of the last two, how many times as fast as memory the cache is, less 1, and how many
 # times the seconds a product takes in a wide pass.
 _COMMON = (*_TIMES, "cached", "wide")
@@ -58,19 +59,21 @@ class Sample:
 Predict = Callable[[Sequence[Sample]], Array]
 
 
-def calibrate(samples: Sequence[Sample], *, soc: str, machine: Machine) -> Calibration:
-    """Fit each unit, kind of program and core count by itself.
+def calibrate(samples: Sequence[Sample], *, soc: str, machine: Machine, report: Report = quiet) -> Calibration:
+    """Fit each unit, kind of program and core count by itself; that takes seconds, of which ``report`` hears.
 
     Raises:
         ProfileError: a precision was measured at one width only.
     """
     groups = {sample.group: [s for s in samples if s.group == sample.group] for sample in samples}
     factors, residuals = list[Factors](), list[Residual]()
-    for group in groups.values():
+    for done, group in enumerate(groups.values()):
+        report("fitting", done, len(groups))
         _check(group)
         fit = _Fit.of(group)
         factors.append(fit.factors(group[0]))
         residuals += _residuals(group, fit)
+    report("fitting", len(groups), len(groups))
     kinds: tuple[Kind, ...] = ("fitted", "widths", "models")
     errors = {kind: found for kind in kinds if (found := errors_of(residuals, kind)) is not None}
     return Calibration(soc=soc, machine=machine, factors=tuple(factors), errors=errors, residuals=tuple(residuals))
@@ -101,12 +104,12 @@ class _Fit:
     """Logarithms of one group's parameters.
 
     First those of ``_COMMON``, then of each precision how many times the figures' seconds products take, and p - 1.
-    What no pass of the group has a term for stays where it starts; ``attends`` says which attention has one. ``there``
-    is how much of the last cache there is, ``misfit`` the sum of squared errors.
+    What no pass of the group has a term for stays where it starts; ``present`` says which have one. ``there`` is how
+    much of the last cache there is, ``misfit`` the sum of squared errors.
     """
 
     precisions: tuple[Dtype, ...]
-    attends: tuple[bool, bool]
+    present: frozenset[str]
     at: Array
     there: float
     misfit: float
@@ -126,7 +129,7 @@ class _Fit:
         start = np.zeros(len(_COMMON) + 2 * len(precisions))
         slower = float(np.median(measured - np.log(terms.seconds(start))))
         start[: len(_TIMES)] = start[len(_COMMON) :: 2] = slower
-        if not terms.any_found:
+        if "cached" not in terms.present:
             start[len(_TIMES)] = -_FARTHEST  # a cache that nobody has seen at work is no faster than memory
 
         def residuals(at: Array) -> Array:
@@ -134,7 +137,7 @@ class _Fit:
 
         at = least_squares(residuals, start)
         misfit = float(np.sum((np.log(terms.seconds(at)) - measured) ** 2))
-        return cls(precisions, terms.any_attended, at, there, misfit)
+        return cls(precisions, terms.present, at, there, misfit)
 
     def predict(self, group: Sequence[Sample]) -> Array:
         """Seconds [n] of passes at precisions that the fit has seen."""
@@ -143,24 +146,27 @@ class _Fit:
     def factors(self, sample: Sample) -> Factors:
         """As shares: of a rate the inverse of how many times the seconds."""
         unit, program, cores = sample.group
-        bandwidth, attention, in_bytes, logits, launch, call, faster, wide, *own = _times(self.at).tolist()
-        gpu = on_gpu(program)
+        common, own = np.split(_times(self.at), [len(_COMMON)])
+        times = dict(zip(_COMMON, common.tolist(), strict=True))
+        share = {name: 1.0 / times[name] for name in self.present}
         return Factors(
             unit=unit,
             program=program,
             cores=cores,
-            bandwidth=1.0 / bandwidth,
-            cached=1.0 + faster if sample.cache else None,
+            bandwidth=1.0 / times["bandwidth"],
+            cached=1.0 + times["cached"] if sample.cache else None,
             there=self.there if sample.cache else None,
-            attention=1.0 / attention if self.attends[0] else None,
-            attention_in_bytes=1.0 / in_bytes if self.attends[1] else None,
-            logits=None if gpu else 1.0 / logits,
-            launch=launch,
-            call=None if gpu else call,
-            wide=1.0 / wide if gpu else None,
+            attention=share.get("attention"),
+            attention_in_bytes=share.get("attention in bytes"),
+            logits=share.get("logits"),
+            launch=times["launch"],
+            call=times["call"] if "call" in self.present else None,
+            wide=1.0 / times["wide"] if on_gpu(program) else None,
             precisions={
                 precision: Multiplying(peak=1.0 / products, exponent=1.0 + more)
-                for precision, products, more in zip(self.precisions, own[::2], own[1::2], strict=True)
+                for precision, products, more in zip(
+                    self.precisions, own[::2].tolist(), own[1::2].tolist(), strict=True
+                )
             },
         )
 
@@ -187,15 +193,10 @@ class _Terms:
         return cls(terms, [precisions.index(sample.precision) for sample in group], wide)
 
     @property
-    def any_attended(self) -> tuple[bool, bool]:
-        """Whether a pass has attention that is not counted as products: in f32, and over bytes, on a CPU."""
-        in_f32, in_bytes = (bool(self.seconds_of[_TIMES.index(name)].any()) for name in ("attention", "in bytes"))
-        return in_f32, in_bytes
-
-    @property
-    def any_found(self) -> bool:
-        """Whether a pass finds bytes in the cache."""
-        return bool(self.seconds_of[len(_TIMES)].any())
+    def present(self) -> frozenset[str]:
+        """Those of ``_TIMES`` that a pass has something of, and "cached" where one finds bytes in the cache."""
+        names = (*_TIMES, "cached")
+        return frozenset(name for name, seconds in zip(names, self.seconds_of, strict=False) if seconds.any())
 
     def seconds(self, at: Array) -> Array:
         """What parameters ``at`` say."""
@@ -213,17 +214,16 @@ def _terms(sample: Sample, there: float) -> tuple[float, ...]:
     """Those of ``_TIMES``, the first for what memory brings; what the cache brings, as if memory did; and products."""
     gpu = on_gpu(sample.program)
     apart = None if gpu else 1.0
-    in_f32, in_bytes = sample.work.attended, sample.work.attended_in_bytes
-    attended = (Work(in_f32, attended=in_f32), Work(in_bytes, attended_in_bytes=in_bytes))
     shares = Shares(logits=apart or math.inf, attention=apart, attention_in_bytes=apart)
-    whole, *attention = (
+    in_f32, in_bytes = (0, 0) if gpu else (sample.work.attended, sample.work.attended_in_bytes)
+    whole, f32, over_bytes = (
         roofline(work, sample.unit, sample.precision, cores=sample.cores, program=sample.program, shares=shares)
-        for work in (sample.work, *((Work(), Work()) if gpu else attended))
+        for work in (sample.work, Work(in_f32, attended=in_f32), Work(in_bytes, attended_in_bytes=in_bytes))
     )
+    attention = (f32.arithmetic, over_bytes.arithmetic)
     found = found_in_cache(sample.work.bytes, round(there * sample.cache)) / sample.unit.bandwidth.value
-    f32, in_byte = (estimate.arithmetic for estimate in attention)
-    products, call = whole.arithmetic - f32 - in_byte, 0.0 if gpu else sample.unit.launch.value
-    return whole.bandwidth - found, f32, in_byte, whole.logits, whole.launches, call, found, products
+    products, call = whole.arithmetic - sum(attention), 0.0 if gpu else sample.unit.launch.value
+    return whole.bandwidth - found, *attention, whole.logits, whole.launches, call, found, products
 
 
 def _residuals(group: Sequence[Sample], fit: _Fit) -> list[Residual]:

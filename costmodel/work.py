@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import operator
+from dataclasses import dataclass, fields, replace
 
 from paceline.costmodel.caches import LANES, CacheKind, cache_kind, position_bytes
 from paceline.costmodel.memory import (
@@ -36,34 +37,21 @@ class Work:
     bytes_written: int = 0
     dispatches: int = 0
     attended: int = 0
-    logits: int = 0
     attended_in_bytes: int = 0
+    logits: int = 0
 
     def __add__(self, other: Work) -> Work:
-        return Work(
-            self.operations + other.operations,
-            self.bytes_read + other.bytes_read,
-            self.bytes_written + other.bytes_written,
-            self.dispatches + other.dispatches,
-            self.attended + other.attended,
-            self.logits + other.logits,
-            self.attended_in_bytes + other.attended_in_bytes,
-        )
+        return Work(*map(operator.add, _counts(self), _counts(other)))
 
     def __mul__(self, times: int) -> Work:
-        return Work(
-            self.operations * times,
-            self.bytes_read * times,
-            self.bytes_written * times,
-            self.dispatches * times,
-            self.attended * times,
-            self.logits * times,
-            self.attended_in_bytes * times,
-        )
+        return Work(*(count * times for count in _counts(self)))
 
     @property
     def bytes(self) -> int:
         return self.bytes_read + self.bytes_written
+
+
+_counts = operator.attrgetter(*(field.name for field in fields(Work)))
 
 
 def matmul(m: int, n: int, k: int, *, right_bytes: int | None = None) -> Work:

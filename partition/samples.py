@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
+from paceline.console import Report, quiet
 from paceline.costmodel import Calibration, Machine, Profile, calibrate, read_profile
 from paceline.costmodel.fitting import Sample
 from paceline.errors import ProfileError
@@ -15,7 +16,7 @@ from paceline.targets import Dtype
 from paceline.targets.places import is_pinned
 
 
-def calibrate_bundles(folders: Sequence[Path]) -> Calibration:
+def calibrate_bundles(folders: Sequence[Path], *, report: Report = quiet) -> Calibration:
     """Fit a calibration to the profiles of bundles.
 
     Raises:
@@ -36,7 +37,7 @@ def calibrate_bundles(folders: Sequence[Path]) -> Calibration:
     ]
     if not samples:
         raise ProfileError(f"there is no measured pass in the profile of {first}; run 'paceline profile {first}' again")
-    return calibrate(samples, soc=bundles[first].soc.name, machine=machine)
+    return calibrate(samples, soc=bundles[first].soc.name, machine=machine, report=report)
 
 
 def _check_same(first: Path, other: Path, bundles: dict[Path, Bundle], profiles: dict[Path, Profile]) -> None:

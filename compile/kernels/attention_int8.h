@@ -4,8 +4,8 @@
 #include "softmax.h"
 
 #define STRETCH_COLUMNS (STRETCH * LANES)
-#define ROW_BYTES 320  // of the largest head, or a stretch, as activations
-_Static_assert(ROW_BYTES >= LARGEST_HEAD / GROUP * sizeof(Rounded) && LARGEST_HEAD >= STRETCH_COLUMNS, "");
+#define ROW_BYTES (LARGEST_HEAD / GROUP * sizeof(Rounded))  // of the largest head, or a stretch, as activations
+_Static_assert(ROW_BYTES % 64 == 0 && LARGEST_HEAD >= STRETCH_COLUMNS, "");
 
 // Rows of activations, one for each row of a workgroup.
 typedef struct { _Alignas(64) uint8_t bytes[ROWS_AT_ONCE][ROW_BYTES]; } RoundedRows;
@@ -19,7 +19,7 @@ INLINE void score_int8(const int count, const uint8_t *block, Activations q, f32
   for (size_t g = 0; g < q.columns / GROUP; g++, block += KEY_BYTES) {
     i32x16 a[TILE];
     const Rounded *of[TILE];
-    groups_of_rows(count, of, q, g);
+    rounded_groups(count, of, q, g);
     dot_int8(count, a, block + 4 * LANES, of);
     READ_AGAIN;
     UNROLL for (int m = 0; m < count; m++) a[m] = (a[m] << 8) + start_int8(of[m]);
@@ -38,7 +38,7 @@ INLINE void mix_int8(const int count, const uint8_t *values, size_t stride, size
   for (size_t g = 0; g < groups; g++) {
     i32x16 a[TILE];
     const Rounded *of[TILE];
-    groups_of_rows(count, of, w, g);
+    rounded_groups(count, of, w, g);
     dot_int8(count, a, values + g * stride, of);
     UNROLL for (int m = 0; m < count; m++) sums[m] += to_f32(a[m]) * splat(of[m]->scale);
   }

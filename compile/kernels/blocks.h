@@ -44,7 +44,7 @@ INLINE void block_int8(const int rows, const uint8_t *w, Activations x, f32x16 *
   f32x16 total[MOST_ROWS];
   const Rounded *q[MOST_ROWS];
   UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
-  groups_of_rows(rows, q, x, 0);
+  rounded_groups(rows, q, x, 0);
   w += 64;
   for (size_t g = 0; g < x.columns / GROUP; g++, w += GROUP * LANES, next_groups(rows, q)) TILES {
     i32x16 a[TILE];
@@ -72,7 +72,7 @@ INLINE void block_int4(const int rows, const uint8_t *w, Activations x, f32x16 *
   f32x16 total[MOST_ROWS];
   const Rounded *q[MOST_ROWS];
   UNROLL for (int m = 0; m < rows; m++) total[m] = splat(0);
-  groups_of_rows(rows, q, x, 0);
+  rounded_groups(rows, q, x, 0);
   for (size_t first = 0; first < groups; first += SUPER) {
     const size_t end = first + SUPER < groups ? first + SUPER : groups;
     const f32x16 d = load_f16(w), dmin = load_f16(w + 32);

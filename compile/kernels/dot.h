@@ -17,15 +17,14 @@ typedef struct __attribute__((may_alias)) {
   union { int32_t start; float scaled_sum; };
 } Rounded;
 #define WHOLE 12582912.0f  // 1.5 * 2^23: there is room for 2^22 either way
-#define HIGH 64            // scales for int4 are 2^-HIGH to 2^(HIGH - 1)
 
 INLINE const uint8_t *row_of(Activations x, int m) { return x.rows + m * x.stride; }
-INLINE const Rounded *group_of(Activations x, int m, size_t g) { return (const Rounded *)row_of(x, m) + g; }
+INLINE const Rounded *rounded_group(Activations x, int m, size_t g) { return (const Rounded *)row_of(x, m) + g; }
 
-// The same group of so many rows, each by an address of its own: from one common index, processors would make two steps of
-// every product that reads activations.
-INLINE void groups_of_rows(const int rows, const Rounded **q, Activations x, size_t g) {
-  UNROLL for (int m = 0; m < rows; m++) q[m] = group_of(x, m, g);
+// The same group of so many rows, and from each the one after it. The compiler is not to see that addresses lie evenly: from
+// a base and a common index, processors make two steps of every product that reads activations.
+INLINE void rounded_groups(const int rows, const Rounded **q, Activations x, size_t g) {
+  UNROLL for (int m = 0; m < rows; m++) q[m] = rounded_group(x, m, g);
 }
 INLINE void next_groups(const int rows, const Rounded **q) {
   UNROLL for (int m = 0; m < rows; m++) {

@@ -31,7 +31,7 @@ INLINE void begin_tiles(void) {
 
 INLINE void sum_tiles(i32x16 *sums, const void *w, Activations x, size_t g) {
   _tile_zero(0);
-  _tile_loadd(1, group_of(x, 0, g), x.stride);
+  _tile_loadd(1, rounded_group(x, 0, g), x.stride);
   _tile_loadd(2, w, 4 * LANES);
   _tile_dpbsud(0, 1, 2);
   _tile_stored(0, sums, 4 * LANES);
@@ -53,7 +53,7 @@ INLINE void tiles_int8(const uint8_t *w, Activations x, f32x16 *y) {
     if (i < AHEAD) continue;
     const size_t g = i - AHEAD;
     ALL_ROWS_OF_TILES {
-      const Rounded *q = group_of(x, m, g);
+      const Rounded *q = rounded_group(x, m, g);
       add_int8_group(total + m, sums.of[g % RING][m] + start_int8(q), q);
     }
   }
@@ -84,7 +84,7 @@ INLINE void tiles_int4(const uint8_t *w, Activations x, f32x16 *y) {
     const Int4Group of = int4_group(w, groups, g);
     const f32x16 scale = scale_factors(of.factors) * load_f16(of.d), low = low_factors(of.factors) * load_f16(of.d + 32);
     ALL_ROWS_OF_TILES {
-      const Rounded *q = group_of(x, m, g);
+      const Rounded *q = rounded_group(x, m, g);
       add_int4_group(total + m, sums.of[g % RING][m] + start_int4(q), scale, low, q);
     }
   }

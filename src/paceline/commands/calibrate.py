@@ -52,7 +52,8 @@ def page(
     compiled = {folder: read_bundle(folder) for folder in folders}
     for folder, bundle in compiled.items():
         check_output(output, folder, bundle)
-    calibration = calibrate_bundles(folders)
+    with console.progress(enabled=not as_json) as report:
+        calibration = calibrate_bundles(folders, report=report)
     write_json(output, calibration)
     if as_json:
         console.print_json(calibration)
@@ -99,8 +100,8 @@ def _factors(factors: Factors, soc: Soc, cache: int) -> Iterator[tuple[str, ...]
     traced = "kernels" if factors.program == "kernels" else "traced"
     label, part = f"{factors.unit} x{factors.cores}, {traced}", factors.cores / unit.cores
     yield _figure(label, "bandwidth", unit.bandwidth.value, factors.bandwidth, 1e9, "GB/s")
-    if factors.cached:
-        name = f"out of {cache * (factors.there or 1.0) / 2**20:.3g} MiB of cache"
+    if factors.cached and factors.there:
+        name = f"out of {cache * factors.there / 2**20:.3g} MiB of cache"
         yield label, name, f"{unit.bandwidth.value * factors.bandwidth * factors.cached / 1e9:.3g} GB/s", "", ""
     if factors.attention:
         yield _figure(label, "attention in f32", unit.peak["f32"].value * part, factors.attention, 1e9, "Gop/s")
