@@ -112,7 +112,7 @@ def bytes_read():
     return int(re.search(r"rchar: (\\d+)", open("/proc/self/io").read())[1])
 import iree.runtime, paceline.runtime.iree_program, tokenizers
 before = bytes_read()
-with paceline.load({str(unpacked)!r}, draft_length=2) as model:
+with paceline.load({str(unpacked)!r}, draft_length=2, drafter="model") as model:
     after = bytes_read()
     maps = re.findall(r"\\S+\\.irpa$", open("/proc/self/maps").read(), re.MULTILINE)
 print(json.dumps([after - before, maps]))
