@@ -107,7 +107,7 @@ INLINE void rotate(const float *x, const float *cosine, const float *sine, float
   }
 }
 
-// One workgroup a head: queries are turned in place, keys and values go to the cache, in bytes if they are `rounded`.
+// One workgroup a head: queries are turned in place, keys and values go to the cache, if `in_bytes` in bytes.
 INLINE void rope(float *qkv, const float *q_norm, const float *k_norm, const float *cosine, const float *sine,
                  void *keys, void *values, const int32_t *span, Heads h, size_t rows, float factor, float epsilon,
                  size_t head, const int in_bytes) {

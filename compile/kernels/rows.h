@@ -59,7 +59,7 @@ INLINE void round_int8(const float *x, const float *g, float factor, uint8_t *q,
 }
 
 // For weights of int4, whose sums have room for whole bytes. A scale is a power of two, which costs half a bit
-// and spares sums a conversion, see `Rounded`: products of eight rows wait for nothing but units that multiply.
+// and spares sums a conversion, see `Rounded`: where two units do all products, those of eight rows wait for these.
 #define HIGH 64  // scales are 2^-HIGH to 2^(HIGH - 1): what is multiplied by them stays well inside of floats
 INLINE void round_int4(const float *x, const float *g, float factor, uint8_t *q, size_t columns, size_t padded) {
   Rounded *group = (Rounded *)q;
