@@ -9,8 +9,8 @@ import msgspec
 from paceline.errors import UsageError
 
 SCHEMA = 1
-# Ids of a head that is worth screening, and one in how many is computed. Of 49152 ids, SmolLM2's, a sixteenth misses what
-# the drafter would have said so often that drafts lose more than the pass gains.
+# Ids of a head that is worth screening, and one in how many is computed. Of 49152 ids, SmolLM2's, a sixteenth misses
+# what the drafter would have said so often that drafts lose more than the pass gains.
 _LONG_HEAD, _SCREENED_SHARE = 1 << 16, 16
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
@@ -94,7 +94,8 @@ def screened_head(spec: ModelSpec, choices: int | None, precision: str) -> Model
 
     Which ids, the signs of the head say: an eighth of the bytes of int8, and most of what makes a logit large. With
     None a head of 65536 ids or more computes a sixteenth, where bytes allow it: the largest logit is in that for 97 to
-    100 of 100 tokens of Qwen's, and for far fewer of shorter heads (benchmarks/README.md). What cannot be drafted the target says itself.
+    100 of 100 tokens of Qwen's, and for far fewer of shorter heads (benchmarks/README.md). What cannot be drafted the
+    target says itself.
 
     Raises:
         UsageError: the model has fewer ids, or its head is not in bytes.
