@@ -94,8 +94,8 @@ def screened_head(spec: ModelSpec, choices: int | None, precision: str) -> Model
 
     Which ids, the signs of the head say: an eighth of the bytes of int8, and most of what makes a logit large. With
     None a head of 65536 ids or more computes a sixteenth, where bytes allow it: the largest logit is in that for 97 to
-    100 of 100 tokens of Qwen's, and for far fewer of shorter heads (benchmarks/README.md). What cannot be drafted the
-    target says itself.
+    100 of 100 tokens of Qwen's, and for far fewer of SmolLM2's shorter one (benchmarks/README.md). What cannot be
+    drafted the target says itself.
 
     Raises:
         UsageError: the model has fewer ids, or its head is not in bytes.

@@ -33,8 +33,8 @@ INLINE size_t most_promising(const float *promise, size_t count) {
     f32x16 total = splat(0);                                                                                           \
     signs += 64;                                                                                                       \
     for (size_t g = 0; g < x.columns / GROUP; g++, signs += 64) {                                                      \
-      const Rounded *q = rounded_group(x, 0, g);                                                                            \
-      total += balance_##FORMAT(dot_bits(signs, q), q);                                          \
+      const Rounded *q = rounded_group(x, 0, g);                                                                       \
+      total += balance_##FORMAT(dot_bits(signs, q), q);                                                                \
     }                                                                                                                  \
     return largest(total * size);                                                                                      \
   }                                                                                                                    \

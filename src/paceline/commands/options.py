@@ -45,7 +45,7 @@ DraftVocabulary = Annotated[
         metavar="N",
         min=0,
         help="Ids among which the drafter chooses, the likeliest by the signs of its head; 0 is all "
-        "(default: a sixteenth of a long head in int8 or int4).",
+        "(default: a sixteenth of 65536 or more, in int8 or int4).",
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first prompts, this many.")]
