@@ -52,6 +52,23 @@ INLINE void fetch(const uint8_t *w) {
   __builtin_prefetch(w + NEAR);
 }
 
+// Where products take nearly as long as memory does, a core with tiles has too few lines under way: what it fetches unasked
+// are lines of one page, from where it was asked to. So it is asked in PAGES pages in turns, a line of each: what is read
+// one after the other, permuted within that many pages. Where memory alone is waited for, that takes 1.05 times as long.
+#if defined(__AMX_INT8__)
+#define PAGES 8
+#define PAGE_LINES 64  // of the smallest page
+#define FAR_PAGES (PAGES * PAGE_LINES * 64)
+#define NEAR_PAGES 2048
+INLINE void fetch_pages(const uint8_t *w) {
+  const uintptr_t next = (uintptr_t)w / FAR_PAGES + 1, line = (uintptr_t)w % FAR_PAGES / 64;
+  __builtin_prefetch((const void *)(next * FAR_PAGES + (line / PAGES + line % PAGES * PAGE_LINES) * 64), 0, 2);
+  __builtin_prefetch(w + NEAR_PAGES);
+}
+#else
+INLINE void fetch_pages(const uint8_t *w) { fetch(w); }
+#endif
+
 INLINE int32_t word_of(const Rounded *q, int i) { return *((const word *)q->bytes + i); }
 INLINE i32x16 start_int4(const Rounded *q) { return bits_i32(splat(q->whole)); }
 
@@ -185,7 +202,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, const Rounded 
   UNROLL for (int m = 0; m < rows; m++) a[m] = start_int4(q[m]);
   UNROLL for (int j = 0; j < GROUP / 8; j++, w += 64) {
     const u8x64 b = *(const u8x64 *)w, even = b & 15, odd = b >> 4;
-    fetch(w);
+    rows > 4 ? fetch_pages(w) : fetch(w);
     UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(dot4(a[m], even, word_of(q[m], 2 * j)), odd, word_of(q[m], 2 * j + 1));
   }
 }

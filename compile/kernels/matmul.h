@@ -2,7 +2,8 @@
 #pragma once
 #include "tiles.h"
 
-// `rows` as a constant: each case is a kernel of its own, which keeps its sums in registers.
+// `rows` as a constant: each case is a kernel of its own, which keeps its sums in registers. `again`: a call before this one
+// has read these weights, for other rows.
 #define MOST_f32 MOST_ROWS
 #define MOST_f16 MOST_ROWS
 #define TILES_f32
@@ -14,7 +15,9 @@
 #define MORE_CASES(FORMAT)
 #endif
 #define BLOCK_ROWS(FORMAT)                                                                                             \
-  static __attribute__((noinline)) void rows_##FORMAT(int rows, const uint8_t *w, Activations x, f32x16 *y) {         \
+  static __attribute__((noinline)) void rows_##FORMAT(int rows, const uint8_t *w, int again, Activations x,           \
+                                                      f32x16 *y) {                                                     \
+    (void)again;                                                                                                       \
     switch (rows) { CASE(FORMAT, 1) CASE(FORMAT, 2) CASE(FORMAT, 3) CASE(FORMAT, 4) MORE_CASES(FORMAT) TILES_##FORMAT }\
   }
 BLOCK_ROWS(f32)
@@ -44,8 +47,8 @@ INLINE f32x16 gelu(f32x16 x) {
       const Activations some_x = {x + m * stride, stride, columns};                                                    \
       const size_t c = b * LANES, lanes = channels - c;                                                                \
       f32x16 y[MOST_##FORMAT], z[MOST_##FORMAT];                                                                       \
-      rows_##FORMAT(some, w + b * size, some_x, y);                                                           \
-      if (TWO) rows_##FORMAT(some, w + (blocks + b) * size, some_x, z);                                       \
+      rows_##FORMAT(some, w + b * size, m > from, some_x, y);                                                          \
+      if (TWO) rows_##FORMAT(some, w + (blocks + b) * size, m > from, some_x, z);                                      \
       for (int i = 0; i < some; i++) {                                                                                 \
         float *o = out + (m + i) * channels + c;                                                                       \
         FINISH                                                                                                         \

@@ -55,7 +55,7 @@ INLINE size_t most_promising(const float *promise, size_t count) {
         const size_t i = most_promising(promise, count), c = (first + i) * LANES;                                      \
         f32x16 y;                                                                                                      \
         promise[i] = TAKEN;                                                                                            \
-        rows_##FORMAT(1, w + (first + i) * bytes_##FORMAT(columns), row, &y);                                          \
+        rows_##FORMAT(1, w + (first + i) * bytes_##FORMAT(columns), 0, row, &y);                                       \
         store_some(logits + c, y, channels - c);                                                                       \
       }                                                                                                                \
     }                                                                                                                  \

@@ -11,8 +11,8 @@
 #define TILES_int8 WHOLE_TILES(int8)
 #define TILES_int4 WHOLE_TILES(int4)
 #define WHOLE_TILES(FORMAT)                                                                                            \
-  case 16: tiles_##FORMAT(w, x, y); return;                                                                            \
-  default: rows_##FORMAT(8, w, x, y); rows_##FORMAT(rows - 8, w, from_row(x, 8), y + 8);
+  case 16: tiles_##FORMAT(w, again, x, y); return;                                                                     \
+  default: rows_##FORMAT(8, w, again, x, y); rows_##FORMAT(rows - 8, w, 1, from_row(x, 8), y + 8);
 #define ALL_ROWS_OF_TILES UNROLL for (int m = 0; m < 16; m++)
 
 // Sums that tiles store, and what they load of int4, are touched AHEAD groups later: until a store has come to the cache
@@ -37,7 +37,7 @@ INLINE void sum_tiles(i32x16 *sums, const void *w, Activations x, size_t g) {
   _tile_stored(0, sums, 4 * LANES);
 }
 
-INLINE void tiles_int8(const uint8_t *w, Activations x, f32x16 *y) {
+INLINE void tiles_int8(const uint8_t *w, int again, Activations x, f32x16 *y) {
   const size_t groups = x.columns / GROUP;
   const f32x16 scale = load(w);
   f32x16 total[16];
@@ -47,7 +47,7 @@ INLINE void tiles_int8(const uint8_t *w, Activations x, f32x16 *y) {
   w += 64;
   for (size_t i = 0; i < groups + AHEAD; i++, w += GROUP * LANES) {
     if (i < groups) {
-      UNROLL for (int j = 0; j < GROUP / 4; j++) fetch(w + j * 64);
+      if (!again) UNROLL for (int j = 0; j < GROUP / 4; j++) fetch_pages(w + j * 64);
       sum_tiles(sums.of[i % RING], w, x, i);
     }
     if (i < AHEAD) continue;
@@ -64,12 +64,11 @@ INLINE void tiles_int8(const uint8_t *w, Activations x, f32x16 *y) {
 INLINE void widen(u8x64 *bytes, const uint8_t *nibbles) {
   UNROLL for (int j = 0; j < GROUP / 8; j++) {
     const u8x64 b = ((const u8x64 *)nibbles)[j];
-    fetch(nibbles + j * 64);
     bytes[2 * j] = b & 15, bytes[2 * j + 1] = b >> 4;
   }
 }
 
-INLINE void tiles_int4(const uint8_t *w, Activations x, f32x16 *y) {
+INLINE void tiles_int4(const uint8_t *w, int again, Activations x, f32x16 *y) {
   const size_t groups = x.columns / GROUP;
   f32x16 total[16];
   Widened widened;
@@ -77,7 +76,11 @@ INLINE void tiles_int4(const uint8_t *w, Activations x, f32x16 *y) {
   ALL_ROWS_OF_TILES total[m] = splat(0);
   begin_tiles();
   for (size_t i = 0; i < groups + 2 * AHEAD; i++) {
-    if (i < groups) widen(widened.of[i % RING], int4_group(w, groups, i).nibbles);
+    if (i < groups) {
+      const uint8_t *nibbles = int4_group(w, groups, i).nibbles;
+      widen(widened.of[i % RING], nibbles);
+      if (!again) UNROLL for (int j = 0; j < GROUP / 8; j++) fetch_pages(nibbles + j * 64);
+    }
     const size_t h = i - AHEAD, g = h - AHEAD;
     if (i >= AHEAD && h < groups) sum_tiles(sums.of[h % RING], widened.of[h % RING], x, h);
     if (i < 2 * AHEAD) continue;

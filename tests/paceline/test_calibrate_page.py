@@ -98,6 +98,7 @@ def test_the_cache_is_shown_where_the_profile_knows_it(run: Run, folder: Path, t
     result = run("calibrate", folder, "-o", tmp_path / "here.json")
     assert result.exit_code == 0, result.output
     assert "out of 2 MiB of cache" in result.stdout and "do not say how large" not in result.stdout
+    assert "no pass finds anything" in result.stdout  # of hundreds of megabytes
 
 
 def test_json_is_the_file(run: Run, folder: Path, tmp_path: Path) -> None:

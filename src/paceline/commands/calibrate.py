@@ -101,8 +101,9 @@ def _factors(factors: Factors, soc: Soc, cache: int) -> Iterator[tuple[str, ...]
     label, part = f"{factors.unit} x{factors.cores}, {traced}", factors.cores / unit.cores
     yield _figure(label, "bandwidth", unit.bandwidth.value, factors.bandwidth, 1e9, "GB/s")
     if factors.cached and factors.there:
+        faster = f"{unit.bandwidth.value * factors.bandwidth * factors.cached / 1e9:.3g} GB/s"
         name = f"out of {cache * factors.there / 2**20:.3g} MiB of cache"
-        yield label, name, f"{unit.bandwidth.value * factors.bandwidth * factors.cached / 1e9:.3g} GB/s", "", ""
+        yield label, name, faster if factors.cached > 1.0 else "no pass finds anything", "", ""
     if factors.attention:
         yield _figure(label, "attention in f32", unit.peak["f32"].value * part, factors.attention, 1e9, "Gop/s")
     if factors.attention_in_bytes:
