@@ -3,7 +3,7 @@
 #include "tiles.h"
 
 // `rows` as a constant: each case is a kernel of its own, which keeps its sums in registers. `again`: a call before this one
-// has read these weights, for other rows.
+// has read these weights, for other rows; tiles ask for none then.
 #define MOST_f32 MOST_ROWS
 #define MOST_f16 MOST_ROWS
 #define TILES_f32

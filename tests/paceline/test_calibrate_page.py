@@ -98,7 +98,12 @@ def test_the_cache_is_shown_where_the_profile_knows_it(run: Run, folder: Path, t
     result = run("calibrate", folder, "-o", tmp_path / "here.json")
     assert result.exit_code == 0, result.output
     assert "out of 2 MiB of cache" in result.stdout and "do not say how large" not in result.stdout
-    assert "no pass finds anything" in result.stdout  # of hundreds of megabytes
+    assert "nothing found" in result.stdout  # of hundreds of megabytes
+
+    machine = msgspec.structs.replace(profile.machine, cache_bytes=1 << 40)
+    write_json(folder / "profile.json", msgspec.structs.replace(profile, machine=machine))
+    result = run("calibrate", folder, "-o", tmp_path / "here.json")
+    assert "MiB of cache" in result.stdout and "nothing found" not in result.stdout
 
 
 def test_json_is_the_file(run: Run, folder: Path, tmp_path: Path) -> None:

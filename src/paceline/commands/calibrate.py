@@ -103,7 +103,7 @@ def _factors(factors: Factors, soc: Soc, cache: int) -> Iterator[tuple[str, ...]
     if factors.cached and factors.there:
         faster = f"{unit.bandwidth.value * factors.bandwidth * factors.cached / 1e9:.3g} GB/s"
         name = f"out of {cache * factors.there / 2**20:.3g} MiB of cache"
-        yield label, name, faster if factors.cached > 1.0 else "no pass finds anything", "", ""
+        yield label, name, faster if factors.cached > 1.0 else "nothing found", "", ""
     if factors.attention:
         yield _figure(label, "attention in f32", unit.peak["f32"].value * part, factors.attention, 1e9, "Gop/s")
     if factors.attention_in_bytes:
