@@ -69,6 +69,12 @@ INLINE void fetch_pages(const uint8_t *w) {
 #else
 INLINE void fetch_pages(const uint8_t *w) { fetch(w); }
 #endif
+INLINE void fetch_lines(const uint8_t *w, const int lines) {
+  UNROLL for (int i = 0; i < lines; i++) fetch_pages(w + i * 64);
+}
+
+// From so many rows on, products of int4 take nearly as long as memory does; those of int8 only in tiles.
+#define SLOW_ROWS 5
 
 INLINE int32_t word_of(const Rounded *q, int i) { return *((const word *)q->bytes + i); }
 INLINE i32x16 start_int4(const Rounded *q) { return bits_i32(splat(q->whole)); }
@@ -203,7 +209,7 @@ INLINE void dot_int4(const int rows, i32x16 *a, const uint8_t *w, const Rounded 
   UNROLL for (int m = 0; m < rows; m++) a[m] = start_int4(q[m]);
   UNROLL for (int j = 0; j < GROUP / 8; j++, w += 64) {
     const u8x64 b = *(const u8x64 *)w, even = b & 15, odd = b >> 4;
-    rows > 4 ? fetch_pages(w) : fetch(w);
+    rows >= SLOW_ROWS ? fetch_pages(w) : fetch(w);
     UNROLL for (int m = 0; m < rows; m++) a[m] = dot4(dot4(a[m], even, word_of(q[m], 2 * j)), odd, word_of(q[m], 2 * j + 1));
   }
 }

@@ -47,7 +47,7 @@ INLINE void tiles_int8(const uint8_t *w, int again, Activations x, f32x16 *y) {
   w += 64;
   for (size_t i = 0; i < groups + AHEAD; i++, w += GROUP * LANES) {
     if (i < groups) {
-      if (!again) UNROLL for (int j = 0; j < GROUP / 4; j++) fetch_pages(w + j * 64);
+      if (!again) fetch_lines(w, GROUP / 4);
       sum_tiles(sums.of[i % RING], w, x, i);
     }
     if (i < AHEAD) continue;
@@ -79,7 +79,7 @@ INLINE void tiles_int4(const uint8_t *w, int again, Activations x, f32x16 *y) {
     if (i < groups) {
       const uint8_t *nibbles = int4_group(w, groups, i).nibbles;
       widen(widened.of[i % RING], nibbles);
-      if (!again) UNROLL for (int j = 0; j < GROUP / 8; j++) fetch_pages(nibbles + j * 64);
+      if (!again) fetch_lines(nibbles, GROUP / 8);
     }
     const size_t h = i - AHEAD, g = h - AHEAD;
     if (i >= AHEAD && h < groups) sum_tiles(sums.of[h % RING], widened.of[h % RING], x, h);

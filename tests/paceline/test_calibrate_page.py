@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from paceline.costmodel import Machine, Measurement, Profile, find_model, read_calibration
+from paceline.costmodel.profile import Role
 from paceline.documents import write_json
 from paceline.partition import BundledModel, Plan, read_bundle
 from paceline.partition.times import RooflineTimes
@@ -35,9 +36,9 @@ def run() -> Run:
     return call
 
 
-def bundled(role: str, name: str) -> BundledModel:
+def bundled(role: Role, name: str) -> BundledModel:
     return BundledModel(
-        role=role,  # type: ignore[arg-type]
+        role=role,
         spec=find_model(name),
         precision="int8",
         programs={"cpu": f"{role}.f32.cpu.vmfb"},
