@@ -60,7 +60,7 @@ INLINE void fetch(const uint8_t *w) {
 #define PAGES 8
 #define PAGE_LINES 64  // of the smallest page
 #define FAR_PAGES (PAGES * PAGE_LINES * 64)
-#define NEAR_PAGES 2048
+#define NEAR_PAGES 3072
 INLINE void fetch_pages(const uint8_t *w) {
   const uintptr_t next = (uintptr_t)w / FAR_PAGES + 1, line = (uintptr_t)w % FAR_PAGES / 64;
   __builtin_prefetch((const void *)(next * FAR_PAGES + (line / PAGES + line % PAGES * PAGE_LINES) * 64), 0, 2);
@@ -74,7 +74,7 @@ INLINE void fetch_lines(const uint8_t *w, const int lines) {
 }
 
 // From so many rows on, products of int4 take nearly as long as memory does; those of int8 only in tiles.
-#define SLOW_ROWS 5
+#define SLOW_ROWS 4
 
 INLINE int32_t word_of(const Rounded *q, int i) { return *((const word *)q->bytes + i); }
 INLINE i32x16 start_int4(const Rounded *q) { return bits_i32(splat(q->whole)); }
