@@ -1,18 +1,22 @@
 """What passes get of a SoC's figures, fitted to profiles: a roofline that was taught by measurements.
 
-    seconds = ((bytes / bandwidth + found / cached)^p + (products / peak + attended / attention)^p)^(1/p)
+    seconds = ((bytes / bandwidth + found / cached)^p
+               + (products / peak + attended / attention + bytes of activations / activations)^p)^(1/p)
               + bytes of logits / logits + launches * launch + call
 
-``found`` are bytes that a pass finds in the CPU's last cache, ``bytes`` the others. bandwidth, cached and logits (bytes
-per second), attention (operations per second: one figure for caches in f32, one for caches in bytes), launch and call
-(seconds) belong to a unit and the kind of its programs, peak (operations per second) and p, which says how much of
-reading and arithmetic happens at once, to a precision there too. All but p are kept as shares of the SoC file's
-figures, so that a what-if can move those. A last cache that others use too, as guests of one machine do, holds less for
-each than it could: how much of it is there for a pass is fitted as well.
+``found`` are bytes that a pass finds in the CPU's last cache, ``bytes`` the others. bandwidth, cached, logits and
+activations (bytes per second), attention (operations per second: one figure for caches in f32, one for caches in
+bytes), launch and call (seconds) belong to a unit and the kind of its programs, peak (operations per second) and p,
+which says how much of reading and arithmetic happens at once, to a precision there too. All but p are kept as shares of
+the SoC file's figures, so that a what-if can move those. A last cache that others use too, as guests of one machine do,
+holds less for each than it could: how much of it is there for a pass is fitted as well.
 
-Attention of a GPU's programs is counted as products, which the same code generator makes, and what logits and a call
-take is in products and launches; with factors of their own they fit noise, and predict other models worse. Products get
-``wide`` times their peak in passes with rows enough to fill the tiles that they are computed in.
+Activations are what dispatches hand to each other: they are rounded, normed and stored element by element, so that a
+narrow model has more of them for each product than a wide one.
+
+Attention of a GPU's programs is counted as products, which the same code generator makes, and what logits, activations
+and a call take is in products and launches; with factors of their own they fit noise, and predict other models worse.
+Products get ``wide`` times their peak in passes with rows enough to fill the tiles that they are computed in.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ from paceline.documents import read_json
 from paceline.errors import ProfileError
 from paceline.targets import Dtype
 
-SCHEMA = 3  # how much of the last cache is there, and attention over bytes, are told apart since 3
+SCHEMA = 4  # activations are told from products since 4
 Share = Annotated[float, msgspec.Meta(ge=1e-25, le=1e25)]
 """Wider than any fit goes, and narrow enough that no prediction overflows."""
 Faster = Annotated[float, msgspec.Meta(ge=1, le=1e25)]
@@ -63,6 +67,7 @@ class Factors(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     attention: Share | None = None
     attention_in_bytes: Share | None = None
     logits: Share | None = None
+    activations: Share | None = None
     launch: Share
     call: Share | None = None
     wide: Share | None = None
@@ -130,6 +135,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             attention=nearest.attention,
             attention_in_bytes=nearest.attention_in_bytes,
             logits=nearest.logits or math.inf,
+            activations=nearest.activations or math.inf,
             launch=nearest.launch,
             call=nearest.call or 0.0,
             peak=multiplying.peak * wide,

@@ -25,7 +25,7 @@ from paceline.targets import Dtype, ProcessingUnit
 _PULL = 0.02
 _FARTHEST = 50.0  # logarithms beyond it are nobody's figures
 # How many times the figures' seconds a term takes.
-_TIMES = ("bandwidth", "attention", "attention in bytes", "logits", "launch", "call")
+_TIMES = ("bandwidth", "attention", "attention in bytes", "activations", "logits", "launch", "call")
 # Parameters that precisions share; of the last two, how many times as fast as memory the cache is, less 1, and how many
 # times the seconds a product takes in a wide pass.
 _COMMON = (*_TIMES, "cached", "wide")
@@ -159,6 +159,7 @@ class _Fit:
             attention=share.get("attention"),
             attention_in_bytes=share.get("attention in bytes"),
             logits=share.get("logits"),
+            activations=share.get("activations"),
             launch=times["launch"],
             call=times["call"] if "call" in self.present else None,
             wide=1.0 / times["wide"] if on_gpu(program) else None,
@@ -201,29 +202,38 @@ class _Terms:
     def seconds(self, at: Array) -> Array:
         """What parameters ``at`` say."""
         times = _times(at)
-        bandwidth, *attention, logits, launches, call = self.seconds_of[: len(_TIMES)] * times[: len(_TIMES), None]
+        bandwidth, *beside, logits, launches, call = self.seconds_of[: len(_TIMES)] * times[: len(_TIMES), None]
         (faster, wide), (found, products) = times[len(_TIMES) : len(_COMMON)], self.seconds_of[len(_TIMES) :]
         reading = bandwidth + found * times[0] / (1.0 + faster)
         products = products * times[len(_COMMON) :: 2][self.which] * np.where(self.wide, wide, 1.0)
         exponents = 1.0 + times[len(_COMMON) + 1 :: 2][self.which]
-        together = overlapped(*map(in_place_of_number, (reading, products + sum(attention), exponents)))
+        together = overlapped(*map(in_place_of_number, (reading, products + sum(beside), exponents)))
         return np.asarray(together + logits + launches + call)
 
 
 def _terms(sample: Sample, there: float) -> tuple[float, ...]:
     """Those of ``_TIMES``, the first for what memory brings; what the cache brings, as if memory did; and products."""
-    gpu = on_gpu(sample.program)
-    apart = None if gpu else 1.0
-    shares = Shares(logits=apart or math.inf, attention=apart, attention_in_bytes=apart)
-    in_f32, in_bytes = (0, 0) if gpu else (sample.work.attended, sample.work.attended_in_bytes)
-    whole, f32, over_bytes = (
+    apart = None if on_gpu(sample.program) else 1.0
+    far = apart or math.inf
+    shares = Shares(logits=far, activations=far, attention=apart, attention_in_bytes=apart)
+    whole, *estimates = (
         roofline(work, sample.unit, sample.precision, cores=sample.cores, program=sample.program, shares=shares)
-        for work in (sample.work, Work(in_f32, attended=in_f32), Work(in_bytes, attended_in_bytes=in_bytes))
+        for work in (sample.work, *_beside_products(sample))
     )
-    attention = (f32.arithmetic, over_bytes.arithmetic)
+    beside = [estimate.arithmetic for estimate in estimates]
     found = found_in_cache(sample.work.bytes, round(there * sample.cache)) / sample.unit.bandwidth.value
-    products, call = whole.arithmetic - sum(attention), 0.0 if gpu else sample.unit.launch.value
-    return whole.bandwidth - found, *attention, whole.logits, whole.launches, call, found, products
+    products, call = whole.arithmetic - sum(beside), sample.unit.launch.value if apart else 0.0
+    return whole.bandwidth - found, *beside, whole.logits, whole.launches, call, found, products
+
+
+def _beside_products(sample: Sample) -> tuple[Work, Work, Work]:
+    """What of a pass has a rate of its own: attention in f32, over bytes, and activations."""
+    work = sample.work
+    if on_gpu(sample.program):
+        return Work(), Work(), Work()
+    in_f32 = Work(work.attended, attended=work.attended)
+    in_bytes = Work(work.attended_in_bytes, attended_in_bytes=work.attended_in_bytes)
+    return in_f32, in_bytes, Work(activations=work.activations)
 
 
 def _residuals(group: Sequence[Sample], fit: _Fit) -> list[Residual]:

@@ -12,7 +12,7 @@ from paceline.costmodel.work import Work
 from paceline.targets import Dtype, ProcessingUnit
 
 Bound = Literal["bandwidth", "arithmetic", "launches"]
-_LOGIT = 4  # bytes
+_F32 = 4  # bytes
 # The first that a unit has a figure for.
 _MULTIPLIED_AS: dict[Dtype, tuple[Dtype, ...]] = {
     "f32": (),
@@ -32,6 +32,7 @@ class Shares:
         attention: share of the f32 peak that attention gets; None where it gets what products get.
         attention_in_bytes: the same over caches in bytes.
         logits: share of the bandwidth at which logits are stored and the largest of them is found.
+        activations: share of the bandwidth at which dispatches take and give them; counts as arithmetic.
         launch, call: how many of the launch figure's seconds one launch takes, and the pass as such.
         exponent: p of (bandwidth^p + arithmetic^p)^(1/p).
     """
@@ -43,6 +44,7 @@ class Shares:
     attention: float | None = 1.0
     attention_in_bytes: float | None = None
     logits: float = math.inf
+    activations: float = math.inf
     launch: float = 1.0
     call: float = 0.0
     exponent: float = math.inf
@@ -117,11 +119,12 @@ def roofline(
         for share in (shares.attention, shares.attention_in_bytes)
     )
     products = work.operations - work.attended - work.attended_in_bytes
+    elements = work.activations * _F32 / (unit.bandwidth.value * shares.activations)
     found = found_in_cache(work.bytes, shares.cache)
     return RooflineEstimate(
         bandwidth=((work.bytes - found) / shares.bandwidth + found / shares.cached) / unit.bandwidth.value,
-        arithmetic=products / peak + work.attended / attention + work.attended_in_bytes / in_bytes,
+        arithmetic=products / peak + work.attended / attention + work.attended_in_bytes / in_bytes + elements,
         launches=(work.dispatches * shares.launch + shares.call) * unit.launch.value,
-        logits=work.logits * _LOGIT / (unit.bandwidth.value * shares.logits),
+        logits=work.logits * _F32 / (unit.bandwidth.value * shares.logits),
         exponent=shares.exponent,
     )

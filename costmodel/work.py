@@ -29,7 +29,8 @@ class Work:
     """Arithmetic operations (a multiply-add is two), bytes from and to memory, and launches: dispatches and copies.
 
     ``attended`` of the operations are attention's in f32, ``attended_in_bytes`` those over caches in bytes. ``logits``
-    is how many the pass makes.
+    is how many the pass makes, ``activations`` how many elements its dispatches take and give besides, attention's
+    aside: what is rounded, normed and stored, which grows with a layer's rows and columns, not with their product.
     """
 
     operations: int = 0
@@ -39,6 +40,7 @@ class Work:
     attended: int = 0
     attended_in_bytes: int = 0
     logits: int = 0
+    activations: int = 0
 
     def __add__(self, other: Work) -> Work:
         return Work(*map(operator.add, _counts(self), _counts(other)))
@@ -57,7 +59,7 @@ _counts = operator.attrgetter(*(field.name for field in fields(Work)))
 def matmul(m: int, n: int, k: int, *, right_bytes: int | None = None) -> Work:
     """[m, k] times [k, n] in one dispatch; ``right_bytes`` is what the right side occupies (default f32)."""
     right = k * n * _F32 if right_bytes is None else right_bytes
-    return Work(2 * m * n * k, m * k * _F32 + right, m * n * _F32, 1)
+    return Work(2 * m * n * k, m * k * _F32 + right, m * n * _F32, 1, activations=m * k + m * n)
 
 
 def linear(width: int, rows: int, columns: int, stored: Storage) -> Work:
@@ -67,7 +69,7 @@ def linear(width: int, rows: int, columns: int, stored: Storage) -> Work:
 
 def elementwise(elements: int, *, operations: int = 1) -> Work:
     """Read, change and write ``elements`` f32 values in one dispatch."""
-    return Work(elements * operations, elements * _F32, elements * _F32, 1)
+    return Work(elements * operations, elements * _F32, elements * _F32, 1, activations=2 * elements)
 
 
 def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32") -> Work:
@@ -82,7 +84,8 @@ def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32"
     heads = (scores + mix) * spec.kv_heads
     batched = Work(heads.operations, heads.bytes_read, heads.bytes_written, 2)
     append = Work(0, 0, width * spec.kv_heads * position, 1)
-    work = batched + elementwise(width * spec.heads * context, operations=5) + append
+    softmax = replace(elementwise(width * spec.heads * context, operations=5), activations=0)
+    work = batched + softmax + append
     if kept == "f32":
         return replace(work, attended=work.operations)
     return replace(work, attended_in_bytes=work.operations)
@@ -113,14 +116,16 @@ def layer(spec: ModelSpec, width: int, context: int, precision: Dtype, kept: Cac
     return sum(projections, norms + rotary + attended + feed_forward(spec, width, precision))
 
 
-def _head(spec: ModelSpec, width: int, precision: Dtype, *, screened: bool) -> Work:
-    """All logits of all tokens; or of the last one products with signs, and the logits that these promise."""
+def _head(spec: ModelSpec, rows: int, precision: Dtype, *, screened: bool) -> Work:
+    """All logits of ``rows`` tokens; or of the last one products with signs, and the logits that these promise."""
     stored, choices = head_stored_as(spec, precision), spec.draft_vocabulary
     if not (choices and screened):
-        return replace(linear(width, spec.vocabulary, spec.hidden, stored), logits=width * spec.vocabulary)
+        work = linear(rows, spec.vocabulary, spec.hidden, stored)
+        return replace(work, logits=rows * spec.vocabulary, activations=rows * spec.hidden)
     signs = linear(1, spec.vocabulary, spec.hidden, "signs")
     signs = replace(signs, operations=_OF_A_BIT * signs.operations)
-    return replace(signs + linear(1, choices, spec.hidden, stored), dispatches=1, logits=spec.vocabulary)
+    work = signs + linear(1, choices, spec.hidden, stored)
+    return replace(work, dispatches=1, logits=spec.vocabulary, activations=spec.hidden)
 
 
 def kernels_take(spec: ModelSpec) -> bool:
@@ -147,23 +152,26 @@ def forward(
     precision: Dtype,
     program: Program | None = None,
     kept: CacheKind | None = None,
+    wanted: int | None = None,
 ) -> Work:
     """One pass of ``width`` tokens: embedding, layers, last norm and head.
 
-    ``kept`` is what caches are made of (default: what a program that is compiled today keeps).
+    ``kept`` is what caches are made of (default: what a program that is compiled today keeps); ``wanted`` is of how many
+    rows the caller wants logits (default: all), which kernels ask before they make them.
     Without ``program``, what has to be computed: every weight is read once, and nothing is copied.
     ``context`` is how many positions attention reads: all that there is room for in a traced program, which masks
     what is not there, and in one of kernels what is there, the new tokens included; of that, layers with a window
     read what is in it.
     """
-    rows = elementwise(width * spec.hidden, operations=4)
+    ends = elementwise(width * spec.hidden, operations=4) * 2
     traced = program not in (None, "kernels")
     kept = kept or cache_kind(precision, traced=traced)
-    head = _head(spec, width, precision, screened=not traced)
+    rows = width if wanted is None or traced else wanted
+    head = _head(spec, rows, precision, screened=not traced)
     sliding = len(spec.sliding_layers) if program == "kernels" else 0
     seen = min(context, spec.sliding_window + width - 1) if sliding else context
     whole, window = (layer(spec, width, positions, precision, kept) for positions in (context, seen))
-    work = rows * 2 + whole * (spec.layers - sliding) + window * sliding + head
+    work = ends + whole * (spec.layers - sliding) + window * sliding + head
     if not traced:
         work = replace(work, bytes_read=work.bytes_read - bytes_saved_by_exact(spec, precision))
     if program == "kernels":

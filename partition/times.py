@@ -174,7 +174,9 @@ class RooflineTimes:
         program, capacity = self.program(role, unit), self.bundle.context
         before = middle(capacity, width) if position is None else position
         context = before + width if program == "kernels" else capacity
-        return _work(model.spec, width, context, cast(Dtype, model.precision), program, model.kept_on(unit))
+        # A drafter is asked for what comes after its last token only.
+        wanted = 1 if role == "drafter" else width
+        return _work(model.spec, width, context, cast(Dtype, model.precision), program, model.kept_on(unit), wanted)
 
     def _placed(self, role: Role, unit: str) -> tuple[BundledModel, ProcessingUnit]:
         model, processor = model_of(self.bundle, role), self.bundle.soc.unit(unit)
@@ -190,8 +192,10 @@ class RooflineTimes:
 
 
 @lru_cache(maxsize=1 << 12)
-def _work(spec: ModelSpec, width: int, context: int, precision: Dtype, program: Program, kept: CacheKind) -> Work:
-    return forward(spec, width=width, context=context, precision=precision, program=program, kept=kept)
+def _work(
+    spec: ModelSpec, width: int, context: int, precision: Dtype, program: Program, kept: CacheKind, wanted: int
+) -> Work:
+    return forward(spec, width=width, context=context, precision=precision, program=program, kept=kept, wanted=wanted)
 
 
 def middle(context: int, width: int) -> int:

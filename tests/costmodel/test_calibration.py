@@ -28,6 +28,7 @@ def factors(cores: int, bandwidth: float) -> Factors:
         attention=0.3,
         attention_in_bytes=0.2,
         logits=0.1,
+        activations=0.7,
         launch=2.0,
         call=5.0,
         precisions={"int8": Multiplying(peak=0.5, exponent=2.0)},
@@ -74,7 +75,7 @@ def test_shares_are_those_of_the_program() -> None:
     assert shares is not None
     assert (shares.bandwidth, shares.peak, shares.attention, shares.logits) == (0.6, 0.5, 0.3, 0.1)
     assert (shares.launch, shares.call, shares.exponent) == (2.0, 5.0, 2.0)
-    assert shares.attention_in_bytes == 0.2
+    assert (shares.attention_in_bytes, shares.activations) == (0.2, 0.7)
     assert shares.cache == 16 << 20 and shares.cached == pytest.approx(3 * 0.6)
     assert CALIBRATION.shares("cpu", "cpu", "int8", cores=4, width=1) is None
     assert CALIBRATION.shares("gpu", "gpu", "int8", cores=1, width=1) is None
@@ -122,7 +123,7 @@ def test_missing(tmp_path: Path) -> None:
         read_calibration(tmp_path / "none.json", soc="test-soc")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 4}'])
 def test_damaged(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ProfileError, match=r"calibration\.json is not a valid Calibration: "):
@@ -134,10 +135,10 @@ def test_a_folder_is_no_missing_file(tmp_path: Path) -> None:
         read_calibration(tmp_path, soc="test-soc")
 
 
-@pytest.mark.parametrize("schema", [2, 99])
+@pytest.mark.parametrize("schema", [3, 99])
 def test_other_schema(path: Path, schema: int) -> None:
     write_json(path, msgspec.structs.replace(CALIBRATION, schema=schema))
-    with pytest.raises(ProfileError, match=f"schema {schema}, expected 3; make it with 'paceline calibrate"):
+    with pytest.raises(ProfileError, match=f"schema {schema}, expected 4; make it with 'paceline calibrate"):
         read_calibration(path, soc="test-soc")
 
 

@@ -37,7 +37,15 @@ UNIT = ProcessingUnit(
     launch=figure(2e-6),
 )
 # What the machine of these tests is really like: far from its SoC file, as SoC files are.
-TRUE = {"bandwidth": 40e9, "attention": 30e9, "in bytes": 45e9, "logits": 2e9, "launch": 8e-6, "call": 300e-6}
+TRUE = {
+    "bandwidth": 40e9,
+    "attention": 30e9,
+    "in bytes": 45e9,
+    "activations": 15e9,
+    "logits": 2e9,
+    "launch": 8e-6,
+    "call": 300e-6,
+}
 PEAK, P = {"f32": 60e9, "int8": 150e9, "int4": 90e9}, {"f32": 2.0, "int8": 3.0, "int4": 1.4}
 
 
@@ -45,7 +53,7 @@ def arithmetic_of(sample: Sample) -> float:
     work = sample.work
     products = work.operations - work.attended - work.attended_in_bytes
     attention = work.attended / TRUE["attention"] + work.attended_in_bytes / TRUE["in bytes"]
-    return products / PEAK[sample.precision] + attention
+    return products / PEAK[sample.precision] + attention + 4 * work.activations / TRUE["activations"]
 
 
 def true_seconds(sample: Sample) -> float:
@@ -88,6 +96,7 @@ def fitted(calibration: Calibration) -> dict[str, float]:
         "bandwidth": 10e9 * factors.bandwidth,
         "attention": 100e9 * half * (factors.attention or 0.0),
         "in bytes": 100e9 * half * (factors.attention_in_bytes or 0.0),
+        "activations": 10e9 * (factors.activations or 0.0),
         "logits": 10e9 * (factors.logits or 0.0),
         "launch": 2e-6 * factors.launch,
         "call": 2e-6 * (factors.call or 0.0),
@@ -249,8 +258,8 @@ def test_wide_passes_of_a_gpu_have_a_rate_of_their_own() -> None:
     assert 10e9 * factors.bandwidth == pytest.approx(TRACED["bandwidth"], rel=0.05)
     peaks = {precision: 100e9 * found.peak for precision, found in factors.precisions.items()}
     assert peaks == pytest.approx(TRACED_PEAK, rel=0.05)
-    none = (factors.attention, factors.attention_in_bytes, factors.logits, factors.call, factors.cached, factors.there)
-    assert none == (None,) * 6
+    of_kernels = ("attention", "attention_in_bytes", "activations", "logits", "call", "cached", "there")
+    assert [getattr(factors, name) for name in of_kernels] == [None] * len(of_kernels)
     assert calibration.errors["models"].percentile_90 < 0.02
     for one, residual in zip(given, calibration.residuals, strict=True):
         shares = calibration.shares("gpu", "words", one.precision, cores=4, width=one.width)

@@ -105,6 +105,12 @@ def test_attention_over_bytes_by_hand() -> None:
     assert roofline(work, UNIT, "int8", shares=shares).arithmetic == pytest.approx(4 / 2 + 1 / 0.5 + 1 / 0.25)
 
 
+def test_activations_by_hand() -> None:
+    work = Work(4 * 10**9, activations=10**9)
+    assert roofline(work, UNIT, "int8").arithmetic == pytest.approx(4 / 4)  # what has to be computed is products
+    assert roofline(work, UNIT, "int8", shares=Shares(activations=0.5)).arithmetic == pytest.approx(4 / 4 + 4 / 0.5)
+
+
 def test_attention_at_the_rate_of_products() -> None:
     work = Work(5 * 10**9, attended=10**9)
     assert roofline(work, UNIT, "int8", shares=Shares(attention=None, peak=0.5)).arithmetic == pytest.approx(5 / 2)

@@ -36,8 +36,8 @@ QWEN3_30B = msgspec.structs.replace(
 
 
 def test_matmul_by_hand() -> None:
-    assert matmul(2, 3, 5) == Work(60, (10 + 15) * 4, 6 * 4, 1)
-    assert matmul(2, 3, 5, right_bytes=27) == Work(60, 40 + 27, 24, 1)
+    assert matmul(2, 3, 5) == Work(60, (10 + 15) * 4, 6 * 4, 1, activations=10 + 6)
+    assert matmul(2, 3, 5, right_bytes=27) == Work(60, 40 + 27, 24, 1, activations=10 + 6)
 
 
 def test_layer_by_hand() -> None:
@@ -51,6 +51,29 @@ def test_layer_by_hand() -> None:
     found = layer(TINY, width, context, "f32")
     assert found.operations == projections + feed + attend + rotary + norms
     assert found.dispatches == 4 + (3 + 1) + (2 + 1 + 1) + 1 + 2
+    # Matrices take their columns and give their rows; heads are turned, the gate is applied, norms are two.
+    taken_and_given = (8 + 8 + 8 + 4 + 8 + 4 + 8 + 8) + (8 + 16 + 8 + 16 + 16 + 8)
+    assert found.activations == width * (taken_and_given + 2 * (4 + 2) * 2 + 2 * 16 + 2 * 2 * 8)
+
+
+@given(st.integers(1, 32), st.integers(1, 200))
+def test_activations_grow_with_tokens_and_not_with_what_they_look_back_on(width: int, context: int) -> None:
+    one, many, back = (forward(TINY, width=w, context=c, precision="f32") for w, c in ((1, 1), (width, 1), (1, context)))
+    assert many.activations == width * one.activations
+    assert back.activations == one.activations
+
+
+def test_kernels_make_logits_of_the_rows_that_are_asked_for() -> None:
+    all_rows, last, traced = (
+        forward(TINY, width=5, context=64, precision="int8", program=program, wanted=wanted)
+        for program, wanted in (("kernels", None), ("kernels", 1), ("cpu", 1))
+    )
+    spared = 4 * TINY.vocabulary
+    assert all_rows.logits - last.logits == spared
+    assert all_rows.operations - last.operations == 2 * spared * TINY.hidden
+    assert all_rows.bytes_written - last.bytes_written == 4 * spared
+    assert all_rows.activations - last.activations == 4 * TINY.hidden
+    assert traced == forward(TINY, width=5, context=64, precision="int8", program="cpu")
 
 
 def test_shared_kv_heads_are_read_once() -> None:
@@ -159,7 +182,7 @@ def test_more_tokens_are_more_work(width: int, context: int) -> None:
 
 def test_work_adds_up() -> None:
     part = elementwise(10, operations=3)
-    assert part + part == part * 2 == Work(60, 80, 80, 2)
+    assert part + part == part * 2 == Work(60, 80, 80, 2, activations=40)
     assert sum([part, part], Work()) == part * 2
 
 

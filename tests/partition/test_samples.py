@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from paceline.costmodel import Machine, Measurement, Profile, forward
+from paceline.costmodel import Machine, Measurement, Profile, Role, forward
 from paceline.documents import write_json
 from paceline.errors import BundleError, ProfileError
 from paceline.partition import Bundle, read_bundle
@@ -18,6 +18,7 @@ from paceline.partition.times import RooflineTimes
 
 MACHINE = Machine(architecture="x86_64", cpu="Test CPU", cores=2, memory_bytes=8 << 30, drivers={"gpu": "a driver"})
 PER_TOKEN = 2e-4
+ROLES: tuple[Role, Role] = ("drafter", "target")
 
 
 def profile_of(bundle: Bundle, *, units: tuple[str, ...] = ("cpu", "gpu"), digest: str = "", **fields: Any) -> Profile:
@@ -93,6 +94,16 @@ def test_kernels_are_timed_by_what_the_caches_hold(folder: Path) -> None:
     samples = samples_of(msgspec.structs.replace(bundle, models=(target,)), _of_target(profile_of(bundle)))
     empty, full = (s for s in samples if (s.unit.name, s.width) == ("cpu", 8))
     assert empty.program == "kernels" and empty.work.bytes < full.work.bytes
+
+
+def test_a_drafters_kernels_make_logits_of_one_token(folder: Path) -> None:
+    bundle = read_bundle(folder)
+    models = tuple(msgspec.structs.replace(model, kernels={"cpu": "x86_64-avx2"}) for model in bundle.models)
+    times = RooflineTimes(msgspec.structs.replace(bundle, models=models))
+    assert bundle.drafter is not None and bundle.drafter.spec.draft_vocabulary == 0
+    for width in bundle.widths:
+        drafter, target = (times.work(role, "cpu", width).logits for role in ROLES)
+        assert (drafter, target) == (bundle.drafter.spec.vocabulary, width * bundle.target.spec.vocabulary)
 
 
 def _of_target(profile: Profile) -> Profile:

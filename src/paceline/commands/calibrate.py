@@ -111,6 +111,8 @@ def _factors(factors: Factors, soc: Soc, cache: int) -> Iterator[tuple[str, ...]
         yield _figure(label, "attention over bytes", peak, factors.attention_in_bytes, 1e9, "Gop/s")
     if factors.logits:
         yield _figure(label, "logits", unit.bandwidth.value, factors.logits, 1e9, "GB/s")
+    if factors.activations:
+        yield _figure(label, "activations", unit.bandwidth.value, factors.activations, 1e9, "GB/s")
     yield _figure(label, "launch", unit.launch.value, factors.launch, 1e-6, "us")
     if factors.call:
         yield label, "call of a pass", f"{unit.launch.value * factors.call / 1e-6:.3g} us", "", ""
