@@ -58,7 +58,9 @@ def test_layer_by_hand() -> None:
 
 @given(st.integers(1, 32), st.integers(1, 200))
 def test_activations_grow_with_tokens_and_not_with_what_they_look_back_on(width: int, context: int) -> None:
-    one, many, back = (forward(TINY, width=w, context=c, precision="f32") for w, c in ((1, 1), (width, 1), (1, context)))
+    one, many, back = (
+        forward(TINY, width=w, context=c, precision="f32") for w, c in ((1, 1), (width, 1), (1, context))
+    )
     assert many.activations == width * one.activations
     assert back.activations == one.activations
 
