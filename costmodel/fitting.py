@@ -21,8 +21,10 @@ from paceline.errors import ProfileError
 from paceline.targets import Dtype, ProcessingUnit
 
 # How hard parameters are held at the SoC file's figures, all times one factor: a parameter that is off by e counts like
-# one measurement that is off by 2 %. What measurements say wins; what they cannot tell apart stays in proportion.
-_PULL = 0.02
+# one measurement that is off by 2 %. What measurements say wins; what they cannot tell apart stays in proportion. Logits
+# are stored as all activations are, and are held, five times as hard, at the rate of these: where only wide passes of a target
+# make many, products take their place.
+_PULL, _PULL_OF_LOGITS = 0.02, 0.1
 _FARTHEST = 50.0  # logarithms beyond it are nobody's figures
 # How many times the figures' seconds a term takes.
 _TIMES = ("bandwidth", "attention", "attention in bytes", "activations", "logits", "launch", "call")
@@ -133,7 +135,7 @@ class _Fit:
             start[len(_TIMES)] = -_FARTHEST  # a cache that nobody has seen at work is no faster than memory
 
         def residuals(at: Array) -> Array:
-            return np.concatenate([np.log(terms.seconds(at)) - measured, _PULL * (at - start)])
+            return np.concatenate([np.log(terms.seconds(at)) - measured, _pulled(at, start)])
 
         at = least_squares(residuals, start)
         misfit = float(np.sum((np.log(terms.seconds(at)) - measured) ** 2))
@@ -170,6 +172,13 @@ class _Fit:
                 )
             },
         )
+
+
+def _pulled(at: Array, start: Array) -> Array:
+    """How far parameters ``at`` are from where they are held."""
+    pull, logits, activations = _PULL * (at - start), _TIMES.index("logits"), _TIMES.index("activations")
+    pull[logits] = _PULL_OF_LOGITS * (at[logits] - at[activations])
+    return pull
 
 
 def _times(at: Array) -> Array:
