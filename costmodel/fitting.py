@@ -21,9 +21,9 @@ from paceline.errors import ProfileError
 from paceline.targets import Dtype, ProcessingUnit
 
 # How hard parameters are held at the SoC file's figures, all times one factor: a parameter that is off by e counts like
-# one measurement that is off by 2 %. What measurements say wins; what they cannot tell apart stays in proportion. Logits
-# are stored as all activations are, and are held, five times as hard, at the rate of these: where only wide passes of a target
-# make many, products take their place.
+# one measurement that is off by 2 %. What measurements say wins; what they cannot tell apart stays in proportion.
+# Logits are stored as all activations are, and are held at the rate of these, five times as hard: where only wide
+# passes of a target make many, a fit would take them for products.
 _PULL, _PULL_OF_LOGITS = 0.02, 0.1
 _FARTHEST = 50.0  # logarithms beyond it are nobody's figures
 # How many times the figures' seconds a term takes.

@@ -156,8 +156,8 @@ def forward(
 ) -> Work:
     """One pass of ``width`` tokens: embedding, layers, last norm and head.
 
-    ``kept`` is what caches are made of (default: what a program that is compiled today keeps); ``wanted`` is of how many
-    rows the caller wants logits (default: all), which kernels ask before they make them.
+    ``kept`` is what caches are made of (default: what a program that is compiled today keeps). ``wanted`` is of how
+    many rows the caller wants logits (default: all), which kernels ask before they make them.
     Without ``program``, what has to be computed: every weight is read once, and nothing is copied.
     ``context`` is how many positions attention reads: all that there is room for in a traced program, which masks
     what is not there, and in one of kernels what is there, the new tokens included; of that, layers with a window
