@@ -66,9 +66,10 @@ def test_activations_grow_with_tokens_and_not_with_what_they_look_back_on(width:
 
 
 def test_kernels_make_logits_of_the_rows_that_are_asked_for() -> None:
+    asked: tuple[tuple[Program, int | None], ...] = (("kernels", None), ("kernels", 1), ("cpu", 1))
     all_rows, last, traced = (
         forward(TINY, width=5, context=64, precision="int8", program=program, wanted=wanted)
-        for program, wanted in (("kernels", None), ("kernels", 1), ("cpu", 1))
+        for program, wanted in asked
     )
     spared = 4 * TINY.vocabulary
     assert all_rows.logits - last.logits == spared
