@@ -84,8 +84,7 @@ def attention(spec: ModelSpec, width: int, context: int, kept: CacheKind = "f32"
     heads = (scores + mix) * spec.kv_heads
     batched = Work(heads.operations, heads.bytes_read, heads.bytes_written, 2)
     append = Work(0, 0, width * spec.kv_heads * position, 1)
-    softmax = replace(elementwise(width * spec.heads * context, operations=5), activations=0)
-    work = batched + softmax + append
+    work = replace(batched + elementwise(width * spec.heads * context, operations=5) + append, activations=0)
     if kept == "f32":
         return replace(work, attended=work.operations)
     return replace(work, attended_in_bytes=work.operations)
